@@ -1,0 +1,21 @@
+# What Furrow needs from the system, each as an imported target. pkg-config is asked rather than
+# CMake packages, because msgpack-c changed the name of its CMake package between versions.
+#
+#   Threads::Threads  PkgConfig::ZMQ  PkgConfig::MSGPACK
+#   PkgConfig::PNG     if FURROW_EXAMPLES
+#   PkgConfig::CMOCKA  if FURROW_TESTS
+
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+
+pkg_check_modules(ZMQ REQUIRED IMPORTED_TARGET libzmq)
+
+# The C library is called msgpack-c since version 6, msgpack before.
+pkg_search_module(MSGPACK REQUIRED IMPORTED_TARGET msgpack-c msgpack)
+
+if(FURROW_EXAMPLES)
+    pkg_check_modules(PNG REQUIRED IMPORTED_TARGET libpng)
+endif()
+if(FURROW_TESTS)
+    pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+endif()
