@@ -1,0 +1,81 @@
+/* A slab of objects of one size: addresses never change, alloc and free are a few nanoseconds, and
+ * memory goes back after a peak (a chunk that has become wholly free is freed; one is kept spare).
+ *
+ * An object has an index, and a generation that changes whenever the object is freed, so that
+ * {index, generation} is a handle which a peer may hold for as long as it likes: once the object is
+ * gone the handle resolves to NULL, even when its place has been used again. Generations of live
+ * objects are never 0, so {0, 0} is no object. No function blocks; the caller keeps threads apart. */
+#ifndef BASE_SLAB_H
+#define BASE_SLAB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/assert.h"
+
+#define BASE_SLAB_NONE UINT32_MAX
+
+struct base_slab_chunk;
+
+struct base_slab_entry {
+    struct base_slab_chunk *chunk; /* NULL: given back to the system */
+    uint32_t generation;           /* while given back: what its slots start from again */
+    uint32_t next;                 /* next entry without a chunk, or next with free slots */
+    uint32_t prev;
+};
+
+struct base_slab {
+    struct base_slab_entry *entries;
+    uint32_t entry_count;
+    uint32_t entry_capacity;
+    uint32_t vacant;  /* list of entries without a chunk */
+    uint32_t partial; /* list of entries with free slots, the next to use first */
+    uint32_t spare;   /* the entry that is wholly free and kept, or BASE_SLAB_NONE */
+    uint32_t object_bytes;
+    uint32_t stride_bytes;
+    uint32_t slot_shift; /* 1 << slot_shift slots a chunk */
+    uint32_t limit;      /* most objects at once */
+    size_t count;
+};
+
+/* base_slab_init makes an empty slab; it allocates nothing.
+ *
+ * object_bytes  1 to 64 KiB; objects are aligned to 16 bytes, to 64 if the size is a multiple of 64.
+ * limit         the most objects that may live at once, 0 for as many as 32 bits can count. */
+void base_slab_init(struct base_slab *slab, size_t object_bytes, uint32_t limit);
+
+/* base_slab_fini frees everything, live objects included. */
+void base_slab_fini(struct base_slab *slab);
+
+/* base_slab_alloc returns an object, its contents undefined, and its handle in *index and
+ * *generation (either may be NULL). Returns NULL if there is no memory or the limit is reached. */
+void *base_slab_alloc(struct base_slab *slab, uint32_t *index, uint32_t *generation);
+
+/* base_slab_free frees a live object by its index. All its handles stop to resolve. */
+void base_slab_free(struct base_slab *slab, uint32_t index);
+
+/* base_slab_get returns the live object at an index that is our own: a wrong one is a bug and is
+ * caught only if there is no chunk. */
+void *base_slab_get(const struct base_slab *slab, uint32_t index);
+
+/* base_slab_get_checked returns the object, or NULL if this handle is not (or no longer) a live
+ * object. Any values are fine: they may come from a peer. */
+void *base_slab_get_checked(const struct base_slab *slab, uint32_t index, uint32_t generation);
+
+/* base_slab_generation returns the generation of the live object at `index`. */
+uint32_t base_slab_generation(const struct base_slab *slab, uint32_t index);
+
+/* base_slab_next returns the next live object at or after *index, and moves *index behind it; NULL at
+ * the end. Start with 0; objects may be freed meanwhile, allocated ones may or may not be seen.
+ * `found` (may be NULL) gets the object's own index. O(slots), not for hot paths. */
+void *base_slab_next(const struct base_slab *slab, uint32_t *index, uint32_t *found);
+
+static inline size_t base_slab_count(const struct base_slab *slab) {
+    return slab->count;
+}
+
+/* base_slab_bytes returns what the slab holds from the system, in bytes. */
+size_t base_slab_bytes(const struct base_slab *slab);
+
+#endif
