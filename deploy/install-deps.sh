@@ -1,0 +1,61 @@
+#!/bin/sh
+# Installs what Furrow needs from the Debian packages, and only what is missing.
+#
+#   sh deploy/install-deps.sh build    what building the release and the examples needs
+#   sh deploy/install-deps.sh test     that, and what tests/run.sh needs
+#
+# Needs root or sudo only if something is missing. On a system without apt it says what it would
+# have installed, and fails only if a program or library really isn't there.
+set -eu
+
+build_packages="gcc libc6-dev cmake ninja-build pkg-config libzmq3-dev libmsgpack-dev libpng-dev"
+test_packages="libcmocka-dev clang clang-format valgrind procps"
+
+case "${1:-}" in
+build) packages=$build_packages ;;
+test) packages="$build_packages $test_packages" ;;
+*)
+    echo "usage: sh deploy/install-deps.sh build|test" >&2
+    exit 2
+    ;;
+esac
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+    echo "There is no apt-get here. Furrow needs what Debian calls: $packages"
+    for program in cc cmake ninja pkg-config; do
+        command -v "$program" >/dev/null || {
+            echo "$program is missing; please install it" >&2
+            exit 1
+        }
+    done
+    exit 0
+fi
+
+missing=
+for package in $packages; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing="$missing $package"
+done
+if [ -z "$missing" ]; then
+    echo "Every package is there."
+    exit 0
+fi
+
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "Missing:$missing" >&2
+        echo "Installing them takes root or sudo." >&2
+        exit 1
+    fi
+    as_root=sudo
+fi
+
+apt() {
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 "$@"
+}
+
+echo "Installing:$missing"
+apt update
+# shellcheck disable=SC2086 # a list of words
+apt install --no-install-recommends $missing

@@ -1,0 +1,153 @@
+#!/bin/sh
+# Everything that must hold: installs what is missing, builds Furrow in all its variants and runs
+# every test. Ends with "N passed, N failed", and fails if anything did.
+#
+#   sh tests/run.sh            everything, about a quarter of an hour on two cores
+#   sh tests/run.sh --quick    the release build and its tests alone
+#
+# Each variant has its directory under build/, so a second run builds only what has changed.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+quick=false
+case "${1:-}" in
+"") ;;
+--quick) quick=true ;;
+*)
+    echo "usage: sh tests/run.sh [--quick]" >&2
+    exit 2
+    ;;
+esac
+
+jobs=$(nproc)
+passed=0
+failed=0
+summary=
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+
+# ThreadSanitizer wants its part of the address space free, which randomisation may take.
+no_aslr=
+if setarch -R true 2>/dev/null; then
+    no_aslr="setarch -R"
+fi
+
+section() {
+    printf '\n======== %s\n' "$1"
+    section_name=$1
+    section_start=$(date +%s)
+}
+
+# note RESULT: one line of the summary, about the section that just ended.
+note() {
+    seconds=$(($(date +%s) - section_start))
+    summary="$summary$(printf '%-44s %-24s %4d s' "$section_name" "$1" "$seconds")
+"
+}
+
+# check COMMAND...: a section that is one check; counts as one test.
+check() {
+    if "$@"; then
+        passed=$((passed + 1))
+        note ok
+    else
+        failed=$((failed + 1))
+        note FAILED
+        return 1
+    fi
+}
+
+# build PRESET [OPTION...]: configures and builds. A build that fails counts as one failed test.
+build() {
+    preset=$1
+    shift
+    if cmake --preset "$preset" -DFURROW_TESTS=ON -DFURROW_EXAMPLES=ON "$@" >"$log" 2>&1 &&
+        cmake --build --preset "$preset" --parallel "$jobs"; then
+        note built
+    else
+        cat "$log"
+        failed=$((failed + 1))
+        note "FAILED TO BUILD"
+        return 1
+    fi
+}
+
+# tests PRESET [CTEST OPTION...]: runs tests and adds up how many passed and failed.
+tests() {
+    preset=$1
+    shift
+    # The pipe to tee would hide ctest's status; its own last words are what is read.
+    $no_aslr ctest --test-dir "build/$preset" -j2 --output-on-failure --no-tests=error "$@" 2>&1 |
+        tee "$log"
+    counts=$(sed -n 's/^[0-9]*% tests passed, \([0-9]*\) tests failed out of \([0-9]*\)$/\1 \2/p' \
+        "$log")
+    if [ -z "$counts" ]; then
+        failed=$((failed + 1))
+        note "FAILED TO RUN"
+        return 1
+    fi
+    bad=${counts% *}
+    all=${counts#* }
+    passed=$((passed + all - bad))
+    failed=$((failed + bad))
+    if [ "$bad" -eq 0 ]; then
+        note "$all passed"
+    else
+        note "$((all - bad)) passed, $bad FAILED"
+        return 1
+    fi
+}
+
+finish() {
+    section_start=0
+    printf '\n======== Summary\n%s\n' "$summary"
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+    exit
+}
+
+section "Packages"
+if ! sh deploy/install-deps.sh test; then
+    failed=1
+    note FAILED
+    finish
+fi
+
+section "Release build (gcc)"
+if build release; then
+    section "Release: all tests"
+    tests release
+fi
+
+if $quick; then
+    finish
+fi
+
+section "The cores are pure"
+check sh tests/purity.sh build/release
+
+section "Formatting"
+check sh tests/format.sh
+
+section "No leaks in the examples (valgrind)"
+check sh tests/leaks.sh build/release
+
+section "clang build, warnings as errors"
+if build clang; then
+    section "clang: unit tests"
+    tests clang -L '^unit$'
+fi
+
+section "AddressSanitizer and UBSan build"
+if build asan; then
+    section "ASan and UBSan: unit and conformance"
+    tests asan -L '^(unit|conformance)$'
+fi
+
+section "ThreadSanitizer build"
+if build tsan; then
+    section "TSan: unit and conformance"
+    tests tsan -L '^(unit|conformance)$'
+fi
+
+finish
