@@ -1,0 +1,101 @@
+/* The link: an exactly-once, in-order stream of messages between a session and an epoch, over a
+ * transport that delivers in order while a connection stands and loses silently when it breaks
+ * (docs/protocol.md section 4). Pure: time is passed in, deadlines are asked for.
+ *
+ * It knows sequence numbers, acknowledgements, resending, heartbeats and silence, and nothing about
+ * what the messages mean. Both ends use `struct link`; dialers also use `struct link_dialer`. */
+#ifndef WIRE_LINK_H
+#define WIRE_LINK_H
+
+#include "wire/message.h"
+
+struct link {
+    uint64_t heartbeat_ns, silence_ns;
+    uint64_t sent;          /* highest seq given to one of our messages */
+    uint64_t acknowledged;  /* highest of ours that the peer has */
+    uint64_t received;      /* highest of the peer's, in order */
+    uint64_t told;          /* the ack we last put on a message */
+    uint64_t told_bytes;    /* bytes received since then */
+    uint64_t last_sent_ns, last_received_ns;
+    uint64_t resume_asked;  /* `received` when RESUME was last asked for */
+    uint64_t resume_asked_ns;
+    struct wire_message **kept; /* ring of sent and not acknowledged messages */
+    uint32_t kept_at, kept_count, kept_room;
+    size_t kept_bytes;
+};
+
+void link_init(struct link *link, uint64_t now_ns, uint64_t heartbeat_ns, uint64_t silence_ns);
+void link_fini(struct link *link); /* drops what it keeps */
+/* link_reset forgets both directions (seq 1 is next); kept messages are dropped. */
+void link_reset(struct link *link, uint64_t now_ns);
+
+/* link_post numbers and stamps a message that is about to be sent now, and keeps a reference until
+ * it is acknowledged. False: no memory, nothing happened. */
+bool link_post(struct link *link, uint64_t now_ns, struct wire_message *message);
+/* link_mark stamps an unsequenced message (ack, no seq) that is about to be sent now. */
+void link_mark(struct link *link, uint64_t now_ns, struct wire_message *message);
+
+enum link_verdict {
+    LINK_DELIVER,   /* next in order (or unsequenced): handle it */
+    LINK_DUPLICATE, /* seen before: drop it */
+    LINK_GAP,       /* something is missing: drop it; link_resume_due says whether to ask now */
+};
+/* link_accept takes note of an incoming message. */
+enum link_verdict link_accept(struct link *link, uint64_t now_ns,
+                              const struct wire_envelope *envelope, size_t bytes);
+/* link_heard_sent: the peer's HEARTBEAT says it sent up to `sent`. True: something is missing. */
+bool link_heard_sent(struct link *link, uint64_t sent);
+/* link_resume_due: whether a RESUME (with link->received) is to be sent now; at most once for each
+ * gap and heartbeat. Asking marks it as sent. */
+bool link_resume_due(struct link *link, uint64_t now_ns);
+/* link_resend_from: the peer has everything up to `received` (from RESUME, WELCOME or HELLO).
+ * Acknowledges that, then gives how many kept messages are to be sent again; link_kept_at(i) gives
+ * each, stamped anew. False if `received` is beyond what was sent: the peer is broken. */
+bool link_resend_from(struct link *link, uint64_t now_ns, uint64_t received, uint32_t *count);
+struct wire_message *link_kept_at(struct link *link, uint32_t i); /* borrowed */
+
+/* link_ack_due: 32 messages or 1 MiB are received and not acknowledged: send a bare HEARTBEAT if
+ * nothing else goes out now. */
+bool link_ack_due(const struct link *link);
+/* link_deadline: when link_tick has something to say; UINT64_MAX for never. */
+uint64_t link_deadline(const struct link *link);
+enum link_tick { LINK_NOTHING, LINK_SEND_HEARTBEAT, LINK_SILENT };
+enum link_tick link_tick(struct link *link, uint64_t now_ns);
+
+/* -------------------------------------------------------------- the dialer
+ *
+ *           dial                 WELCOME
+ *   IDLE ---------> HELLO_SENT -----------> UP
+ *                    ^   |  back-off passed  |  silence, UNKNOWN, transport says reconnected
+ *                    |   `-> says HELLO      |
+ *                    `-----------------------'        final REJECT of HELLO: from any to REFUSED
+ */
+enum link_dialer_state { LINK_IDLE, LINK_HELLO_SENT, LINK_UP, LINK_REFUSED };
+
+struct link_dialer {
+    struct link link;
+    enum link_dialer_state state;
+    uint64_t epoch;       /* of the broker we were last welcomed by; 0: none yet */
+    uint64_t retry_ns;    /* when to say HELLO again */
+    uint64_t backoff_ns;
+    uint64_t rng;         /* state of the jitter */
+};
+
+void link_dialer_init(struct link_dialer *dialer, uint64_t now_ns, uint64_t seed);
+void link_dialer_fini(struct link_dialer *dialer);
+
+/* What the owner is to do next. HELLO is to be sent with dialer->epoch and link.received. */
+enum link_dialer_do { LINK_DO_NOTHING, LINK_DO_HELLO, LINK_DO_HEARTBEAT };
+/* link_dialer_tick: called at or after link_dialer_deadline. It begins the first HELLO too. */
+enum link_dialer_do link_dialer_tick(struct link_dialer *dialer, uint64_t now_ns);
+uint64_t link_dialer_deadline(const struct link_dialer *dialer);
+/* link_dialer_lost: the peer said UNKNOWN, or the transport reconnected: HELLO is due at once (but
+ * not more than one in 50 ms). Messages are kept. */
+void link_dialer_lost(struct link_dialer *dialer, uint64_t now_ns);
+/* link_dialer_welcomed: WELCOME came. *resend says how many kept messages to send again (resumed);
+ * returns true if the owner must register anew (link was reset). */
+bool link_dialer_welcomed(struct link_dialer *dialer, uint64_t now_ns,
+                          const struct wire_welcome *welcome, uint32_t *resend);
+void link_dialer_refused(struct link_dialer *dialer);
+
+#endif
