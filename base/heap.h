@@ -15,7 +15,11 @@ struct base_heap_node {
     size_t index; /* place in the heap, BASE_HEAP_NOWHERE while in none */
 };
 
-struct base_heap_slot; /* a key beside its node, so that sifting stays inside the array */
+/* The key stands beside its node, so that sifting stays inside the array. */
+struct base_heap_slot {
+    uint64_t key;
+    struct base_heap_node *node;
+};
 
 struct base_heap {
     struct base_heap_slot *slots;
@@ -53,7 +57,9 @@ void base_heap_remove(struct base_heap *heap, struct base_heap_node *node);
 void base_heap_update(struct base_heap *heap, struct base_heap_node *node, uint64_t key);
 
 /* base_heap_peek returns the node with the smallest key and leaves it there; NULL if empty. */
-struct base_heap_node *base_heap_peek(const struct base_heap *heap);
+static inline struct base_heap_node *base_heap_peek(const struct base_heap *heap) {
+    return heap->count == 0 ? NULL : heap->slots[0].node;
+}
 
 /* base_heap_pop removes and returns the node with the smallest key; NULL if empty. */
 struct base_heap_node *base_heap_pop(struct base_heap *heap);

@@ -16,12 +16,19 @@
 
 #define BASE_SLAB_NONE UINT32_MAX
 
-struct base_slab_chunk;
+struct base_slab_chunk {
+    uint32_t live;          /* slots in use */
+    uint32_t touched;       /* slots from here on have never been used */
+    uint32_t free;          /* first of the freed slots, BASE_SLAB_NONE if none */
+    uint32_t generations[]; /* odd while the slot is live, even while it is free */
+};
 
+/* One for each chunk that there is or has been. */
 struct base_slab_entry {
+    uint8_t *objects;
     struct base_slab_chunk *chunk; /* NULL: given back to the system */
-    uint32_t generation;           /* while given back: what its slots start from again */
-    uint32_t next;                 /* next entry without a chunk, or next with free slots */
+    uint32_t generation;           /* what the slots of the next chunk in this place start from */
+    uint32_t next;                 /* in the list of vacant or of partly used entries */
     uint32_t prev;
 };
 
@@ -30,7 +37,7 @@ struct base_slab {
     uint32_t entry_count;
     uint32_t entry_capacity;
     uint32_t vacant;  /* list of entries without a chunk */
-    uint32_t partial; /* list of entries with free slots, the next to use first */
+    uint32_t partial; /* list of entries with free slots and live ones, the next to use first */
     uint32_t spare;   /* the entry that is wholly free and kept, or BASE_SLAB_NONE */
     uint32_t object_bytes;
     uint32_t stride_bytes;
@@ -55,13 +62,28 @@ void *base_slab_alloc(struct base_slab *slab, uint32_t *index, uint32_t *generat
 /* base_slab_free frees a live object by its index. All its handles stop to resolve. */
 void base_slab_free(struct base_slab *slab, uint32_t index);
 
-/* base_slab_get returns the live object at an index that is our own: a wrong one is a bug and is
- * caught only if there is no chunk. */
-void *base_slab_get(const struct base_slab *slab, uint32_t index);
+/* base_slab_get returns the live object at an index that is our own: a wrong one is a bug. */
+static inline void *base_slab_get(const struct base_slab *slab, uint32_t index) {
+    const struct base_slab_entry *entry = &slab->entries[index >> slab->slot_shift];
+    uint32_t slot = index & ((1U << slab->slot_shift) - 1);
+
+    BASE_ASSERT(index >> slab->slot_shift < slab->entry_count && entry->chunk != NULL);
+    return entry->objects + (size_t)slot * slab->stride_bytes;
+}
 
 /* base_slab_get_checked returns the object, or NULL if this handle is not (or no longer) a live
  * object. Any values are fine: they may come from a peer. */
-void *base_slab_get_checked(const struct base_slab *slab, uint32_t index, uint32_t generation);
+static inline void *base_slab_get_checked(const struct base_slab *slab, uint32_t index,
+                                          uint32_t generation) {
+    const struct base_slab_entry *entry = &slab->entries[index >> slab->slot_shift];
+    uint32_t slot = index & ((1U << slab->slot_shift) - 1);
+
+    if (index >> slab->slot_shift >= slab->entry_count || entry->chunk == NULL ||
+        entry->chunk->generations[slot] != generation || (generation & 1) == 0) {
+        return NULL;
+    }
+    return entry->objects + (size_t)slot * slab->stride_bytes;
+}
 
 /* base_slab_generation returns the generation of the live object at `index`. */
 uint32_t base_slab_generation(const struct base_slab *slab, uint32_t index);

@@ -1,0 +1,299 @@
+#include "base/slab.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Under AddressSanitizer freed objects are poisoned, so that a use after free is found here too. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SLAB_POISON 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SLAB_POISON 1
+#endif
+#endif
+#ifdef SLAB_POISON
+#include <sanitizer/asan_interface.h>
+#define POISON(object, bytes)   __asan_poison_memory_region(object, bytes)
+#define UNPOISON(object, bytes) __asan_unpoison_memory_region(object, bytes)
+#else
+#define POISON(object, bytes)   ((void)(object), (void)(bytes))
+#define UNPOISON(object, bytes) ((void)(object), (void)(bytes))
+#endif
+
+#define OBJECT_BYTES_MAX 65536
+#define CHUNK_BYTES      65536
+#define SLOTS_MIN        8
+#define SLOTS_MAX        2048
+#define ENTRIES_MIN      8
+#define ALIGN            16
+#define ALIGN_LINE       64
+
+static uint32_t slots_of(const struct base_slab *slab) {
+    return 1U << slab->slot_shift;
+}
+
+void base_slab_init(struct base_slab *slab, size_t object_bytes, uint32_t limit) {
+    uint32_t most;
+
+    BASE_ASSERT(object_bytes >= 1 && object_bytes <= OBJECT_BYTES_MAX);
+    memset(slab, 0, sizeof *slab);
+    slab->object_bytes = (uint32_t)object_bytes;
+    slab->stride_bytes = (slab->object_bytes + ALIGN - 1) & ~(uint32_t)(ALIGN - 1);
+    while ((1U << slab->slot_shift) < SLOTS_MIN ||
+           ((1U << slab->slot_shift) < SLOTS_MAX &&
+            (size_t)slab->stride_bytes << (slab->slot_shift + 1) <= CHUNK_BYTES)) {
+        slab->slot_shift++;
+    }
+    most = UINT32_MAX - slots_of(slab); /* so that no index is BASE_SLAB_NONE */
+    slab->limit = limit == 0 || limit > most ? most : limit;
+    slab->vacant = BASE_SLAB_NONE;
+    slab->partial = BASE_SLAB_NONE;
+    slab->spare = BASE_SLAB_NONE;
+}
+
+void base_slab_fini(struct base_slab *slab) {
+    size_t bytes = slab->object_bytes;
+    uint32_t limit = slab->limit;
+
+    for (uint32_t i = 0; i < slab->entry_count; i++) {
+        free(slab->entries[i].chunk);
+    }
+    free(slab->entries);
+    base_slab_init(slab, bytes, limit);
+}
+
+/* ---- the list of partly used entries ---- */
+
+static void partial_add(struct base_slab *slab, uint32_t at) {
+    struct base_slab_entry *entry = &slab->entries[at];
+
+    entry->next = slab->partial;
+    entry->prev = BASE_SLAB_NONE;
+    if (entry->next != BASE_SLAB_NONE) {
+        slab->entries[entry->next].prev = at;
+    }
+    slab->partial = at;
+}
+
+static void partial_remove(struct base_slab *slab, uint32_t at) {
+    struct base_slab_entry *entry = &slab->entries[at];
+
+    if (entry->next != BASE_SLAB_NONE) {
+        slab->entries[entry->next].prev = entry->prev;
+    }
+    if (entry->prev != BASE_SLAB_NONE) {
+        slab->entries[entry->prev].next = entry->next;
+    } else {
+        slab->partial = entry->next;
+    }
+}
+
+/* ---- chunks ---- */
+
+/* Returns an entry without a chunk, or BASE_SLAB_NONE if there is no memory for one. */
+static uint32_t entry_take(struct base_slab *slab) {
+    uint32_t at = slab->vacant;
+
+    if (at != BASE_SLAB_NONE) {
+        slab->vacant = slab->entries[at].next;
+        return at;
+    }
+    if (slab->entry_count == slab->entry_capacity) {
+        uint32_t capacity = slab->entry_capacity == 0 ? ENTRIES_MIN : slab->entry_capacity * 2;
+        struct base_slab_entry *entries = realloc(slab->entries, capacity * sizeof *entries);
+
+        if (entries == NULL) {
+            return BASE_SLAB_NONE;
+        }
+        slab->entries = entries;
+        slab->entry_capacity = capacity;
+    }
+    at = slab->entry_count++;
+    memset(&slab->entries[at], 0, sizeof slab->entries[at]);
+    return at;
+}
+
+static void entry_give(struct base_slab *slab, uint32_t at) {
+    slab->entries[at].next = slab->vacant;
+    slab->vacant = at;
+}
+
+/* Header, generations and room to align, in front of the objects. */
+static size_t head_bytes(const struct base_slab *slab) {
+    return sizeof(struct base_slab_chunk) + slots_of(slab) * sizeof(uint32_t) + ALIGN_LINE;
+}
+
+/* Makes a chunk and returns its entry, or BASE_SLAB_NONE if there is no memory. */
+static uint32_t chunk_new(struct base_slab *slab) {
+    size_t objects_bytes = (size_t)slab->stride_bytes * slots_of(slab);
+    uint32_t at = entry_take(slab);
+    struct base_slab_entry *entry;
+    struct base_slab_chunk *chunk;
+    uintptr_t objects;
+
+    if (at == BASE_SLAB_NONE) {
+        return BASE_SLAB_NONE;
+    }
+    entry = &slab->entries[at];
+    chunk = malloc(head_bytes(slab) + objects_bytes);
+    if (chunk == NULL) {
+        entry_give(slab, at);
+        return BASE_SLAB_NONE;
+    }
+    chunk->live = 0;
+    chunk->touched = 0;
+    chunk->free = BASE_SLAB_NONE;
+    for (uint32_t i = 0; i < slots_of(slab); i++) {
+        chunk->generations[i] = entry->generation;
+    }
+    objects = (uintptr_t)&chunk->generations[slots_of(slab)];
+    objects = (objects + ALIGN_LINE - 1) & ~(uintptr_t)(ALIGN_LINE - 1);
+    entry->objects = (uint8_t *)chunk + (objects - (uintptr_t)chunk);
+    entry->chunk = chunk;
+    POISON(entry->objects, objects_bytes);
+    return at;
+}
+
+/* Gives a chunk without live objects back. Its generations go on above the highest one ever, so that
+ * old handles do not come to life in the chunk that takes this place. */
+static void chunk_release(struct base_slab *slab, uint32_t at) {
+    struct base_slab_entry *entry = &slab->entries[at];
+
+    for (uint32_t i = 0; i < slots_of(slab); i++) {
+        uint32_t generation = entry->chunk->generations[i];
+
+        if ((int32_t)(generation - entry->generation) > 0) {
+            entry->generation = generation;
+        }
+    }
+    UNPOISON(entry->objects, (size_t)slab->stride_bytes * slots_of(slab));
+    free(entry->chunk);
+    entry->chunk = NULL;
+    entry->objects = NULL;
+    entry_give(slab, at);
+}
+
+/* ---- objects ---- */
+
+/* Finds a chunk with a free slot when no partly used one is left. */
+static uint32_t partial_refill(struct base_slab *slab) {
+    uint32_t at = slab->spare;
+
+    if (at != BASE_SLAB_NONE) {
+        slab->spare = BASE_SLAB_NONE;
+    } else {
+        at = chunk_new(slab);
+    }
+    if (at != BASE_SLAB_NONE) {
+        partial_add(slab, at);
+    }
+    return at;
+}
+
+void *base_slab_alloc(struct base_slab *slab, uint32_t *index, uint32_t *generation) {
+    uint32_t at = slab->partial;
+    struct base_slab_chunk *chunk;
+    uint8_t *object;
+    uint32_t slot;
+
+    if (BASE_UNLIKELY(slab->count >= slab->limit)) {
+        return NULL;
+    }
+    if (BASE_UNLIKELY(at == BASE_SLAB_NONE)) {
+        at = partial_refill(slab);
+        if (at == BASE_SLAB_NONE) {
+            return NULL;
+        }
+    }
+    chunk = slab->entries[at].chunk;
+    slot = chunk->free;
+    if (slot == BASE_SLAB_NONE) {
+        slot = chunk->touched++;
+    }
+    object = slab->entries[at].objects + (size_t)slot * slab->stride_bytes;
+    UNPOISON(object, slab->object_bytes);
+    if (slot == chunk->free) {
+        memcpy(&chunk->free, object, sizeof chunk->free);
+    }
+    chunk->generations[slot]++;
+    chunk->live++;
+    slab->count++;
+    if (chunk->live == slots_of(slab)) {
+        partial_remove(slab, at);
+    }
+    if (index != NULL) {
+        *index = at << slab->slot_shift | slot;
+    }
+    if (generation != NULL) {
+        *generation = chunk->generations[slot];
+    }
+    return object;
+}
+
+void base_slab_free(struct base_slab *slab, uint32_t index) {
+    uint32_t at = index >> slab->slot_shift;
+    uint32_t slot = index & (slots_of(slab) - 1);
+    uint8_t *object = base_slab_get(slab, index);
+    struct base_slab_chunk *chunk = slab->entries[at].chunk;
+
+    BASE_ASSERT((chunk->generations[slot] & 1) == 1);
+    chunk->generations[slot]++;
+    UNPOISON(object, slab->stride_bytes);
+    memcpy(object, &chunk->free, sizeof chunk->free);
+    POISON(object, slab->stride_bytes);
+    chunk->free = slot;
+    slab->count--;
+    if (chunk->live == slots_of(slab)) {
+        partial_add(slab, at);
+    }
+    chunk->live--;
+    if (BASE_UNLIKELY(chunk->live == 0)) {
+        partial_remove(slab, at);
+        if (slab->spare == BASE_SLAB_NONE) {
+            slab->spare = at;
+        } else {
+            chunk_release(slab, at);
+        }
+    }
+}
+
+uint32_t base_slab_generation(const struct base_slab *slab, uint32_t index) {
+    uint32_t slot = index & (slots_of(slab) - 1);
+    const struct base_slab_entry *entry = &slab->entries[index >> slab->slot_shift];
+
+    BASE_ASSERT(index >> slab->slot_shift < slab->entry_count && entry->chunk != NULL);
+    BASE_ASSERT((entry->chunk->generations[slot] & 1) == 1);
+    return entry->chunk->generations[slot];
+}
+
+void *base_slab_next(const struct base_slab *slab, uint32_t *index, uint32_t *found) {
+    while (*index >> slab->slot_shift < slab->entry_count) {
+        const struct base_slab_entry *entry = &slab->entries[*index >> slab->slot_shift];
+        uint32_t slot = *index & (slots_of(slab) - 1);
+
+        if (entry->chunk == NULL) {
+            *index = (*index | (slots_of(slab) - 1)) + 1;
+            continue;
+        }
+        if ((entry->chunk->generations[slot] & 1) == 1) {
+            if (found != NULL) {
+                *found = *index;
+            }
+            ++*index;
+            return entry->objects + (size_t)slot * slab->stride_bytes;
+        }
+        ++*index;
+    }
+    return NULL;
+}
+
+size_t base_slab_bytes(const struct base_slab *slab) {
+    size_t bytes = slab->entry_capacity * sizeof(struct base_slab_entry);
+
+    for (uint32_t i = 0; i < slab->entry_count; i++) {
+        if (slab->entries[i].chunk != NULL) {
+            bytes += head_bytes(slab) + (size_t)slab->stride_bytes * slots_of(slab);
+        }
+    }
+    return bytes;
+}
