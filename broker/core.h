@@ -1,0 +1,83 @@
+/* The broker's core: accepts tasks from clients, queues them, leases them to workers, passes
+ * results back (docs/protocol.md). Pure: step(core, now, event) -> actions. It decodes and encodes
+ * messages itself; the shell only moves them between addresses.
+ *
+ * Use: one broker_step for each message that is there, then one with BROKER_FLUSH, which dispatches
+ * and finishes the batches that have formed; after each step carry out the actions. The same core
+ * runs in furrow-broker, embedded in `processes:`, and in the simulator. */
+#ifndef BROKER_CORE_H
+#define BROKER_CORE_H
+
+#include "wire/message.h"
+
+struct broker_core;
+
+struct broker_config {
+    uint64_t epoch;           /* random, not 0 */
+    uint64_t seed;            /* for choices and hashes */
+    uint64_t heartbeat_ns;    /* told to dialers; default 1 s */
+    uint64_t silence_ns;      /* default 10 s */
+    uint64_t settle_ns;       /* default 500 ms */
+    uint64_t no_function_ns;  /* how long a class may wait that no connected worker offers while
+                                 there is any worker, before its tasks fail; default 3 s */
+    uint64_t child_grace_ns;  /* after CHILD_DIED: how long results that were on their way still
+                                 count for tasks that were not running; default 10 ms */
+    uint64_t memory_bytes;    /* tasks and payloads held, over all clients; default 4 GiB */
+    uint32_t tasks_max;       /* queued and leased, over all clients; default 8,388,608 */
+    uint32_t client_tasks_max;/* of one client; default as tasks_max */
+    uint32_t sessions_max;    /* default 65,536 */
+    const char *host;         /* for errors that the broker makes; borrowed for the core's life */
+    int64_t pid;
+};
+/* broker_config_default fills in the defaults; epoch, seed, host and pid are the caller's. */
+void broker_config_default(struct broker_config *config);
+
+/* broker_new: NULL without memory. */
+struct broker_core *broker_new(const struct broker_config *config, uint64_t now_ns);
+void broker_free(struct broker_core *core);
+
+/* Where a message came from or goes to; the shell's number, never reused while in use. */
+typedef uint64_t broker_address;
+
+enum broker_event_type {
+    BROKER_RECEIVE, /* a message came from an address */
+    BROKER_TICK,    /* broker_deadline has come */
+    BROKER_FLUSH,   /* nothing more to receive now: dispatch, and send what has formed */
+    BROKER_DRAIN,   /* accept no new tasks (REJECT 7), finish what is there, then BROKER_DRAINED */
+};
+struct broker_event {
+    enum broker_event_type type;
+    broker_address from;
+    struct wire_message *message; /* borrowed; the core takes references of its own */
+};
+
+enum broker_action_type {
+    BROKER_SEND,    /* send message to address; the reference is the shell's */
+    BROKER_FORGET,  /* the session behind the address is gone; the shell may drop what it keeps */
+    BROKER_LOG,     /* text is for the log, at info or warn */
+    BROKER_DRAINED, /* nothing is left and all workers were told to stop */
+};
+struct broker_action {
+    enum broker_action_type type;
+    broker_address to;
+    struct wire_message *message;
+    bool warn;
+    const char *text; /* until the next step */
+};
+
+/* broker_step never fails: what can't be done for lack of memory is rejected or left to the
+ * link's resending. Actions of the last step are void after it. */
+void broker_step(struct broker_core *core, uint64_t now_ns, const struct broker_event *event);
+/* broker_actions gives the actions of the last step, to be carried out in order, exactly once. */
+const struct broker_action *broker_actions(const struct broker_core *core, size_t *count);
+uint64_t broker_deadline(const struct broker_core *core);
+
+struct broker_stats {
+    uint32_t clients, workers, supervisors;
+    uint32_t tasks_queued, tasks_leased;
+    uint64_t memory_bytes;
+    uint64_t submitted, finished, failed, cancelled, reruns, stale_results, recalled, rejected;
+};
+void broker_get_stats(const struct broker_core *core, struct broker_stats *stats);
+
+#endif

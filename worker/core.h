@@ -1,0 +1,96 @@
+/* The worker's core: one session with a broker; takes leases, hands them to the pool, reports
+ * results in batches (docs/protocol.md). Pure: step(core, now, event) -> actions. */
+#ifndef WORKER_CORE_H
+#define WORKER_CORE_H
+
+#include "wire/message.h"
+
+struct worker_core;
+
+struct worker_config {
+    struct wire_session session;
+    uint64_t seed;
+    uint32_t slots;          /* pool threads */
+    uint64_t tasks_max;      /* leave after so many tasks (max_tasks_per_child); 0: never */
+    const char *name, *host; /* borrowed for the core's life */
+    int64_t pid;
+    const char *const *functions; /* borrowed for the core's life; RUN names them by position */
+    uint32_t function_count;
+    const char *const *tags;
+    uint32_t tag_count;
+};
+
+struct worker_core *worker_core_new(const struct worker_config *config, uint64_t now_ns);
+void worker_core_free(struct worker_core *core);
+
+/* A task that this worker holds. The core makes and frees it (from a slab: no malloc a task); the
+ * shell runs it. The last part is the shell's own. */
+struct worker_task {
+    uint64_t lease;
+    uint64_t id; /* the client's */
+    struct wire_session session;
+    uint32_t function, attempt, flags;
+    uint64_t run_ns; /* limit for running; 0: none */
+    const uint8_t *data; /* arguments; as long as the task */
+    size_t size;
+    struct wire_message *message; /* the core's: keeps data alive */
+    uint32_t state;               /* the core's */
+    uint32_t position;            /* the core's */
+    uint64_t started_ns;          /* the core's */
+    uint64_t shell[6]; /* the shell's: pool node, cancel flag, ...; zeroed when the task is made */
+};
+
+enum worker_event_type {
+    WORKER_RECEIVE,   /* a message from the broker */
+    WORKER_FINISHED,  /* the pool ran a task: kind, data; the core frees the task */
+    WORKER_WITHDRAWN, /* answer to WORKER_WITHDRAW: taken back (true) or already started (false) */
+    WORKER_BEGAN,     /* a task has been running for 5 ms: RUNNING is to be sent (and, with a run
+                         limit, its clock is kept by the shell's next events) */
+    WORKER_RECONNECTED, /* the transport says so: HELLO is due */
+    WORKER_TICK,
+    WORKER_FLUSH, /* nothing more to take in now: send what has formed */
+    WORKER_DRAIN, /* stop: SIGTERM or the supervisor's wish */
+};
+struct worker_event {
+    enum worker_event_type type;
+    struct wire_message *message; /* RECEIVE: borrowed */
+    struct worker_task *task;     /* FINISHED, WITHDRAWN, BEGAN */
+    bool withdrawn;
+    enum wire_kind kind; /* FINISHED */
+    const void *data;    /* FINISHED: borrowed for the step */
+    size_t size;
+    uint64_t busy_ns;        /* FINISHED: how long it ran */
+    struct wire_blob *large; /* FINISHED: the same bytes, if they are a blob already; or NULL */
+};
+
+enum worker_action_type {
+    WORKER_SEND,      /* message; the reference is the shell's */
+    WORKER_START,     /* hand task to the pool; several in a row may be handed over together */
+    WORKER_WITHDRAW,  /* try to take task back from the pool; answer with WORKER_WITHDRAWN, in the
+                         same order, before the next FLUSH */
+    WORKER_INTERRUPT, /* tell the running task to end */
+    WORKER_RECONNECT, /* the link has been silent for long: make a new connection */
+    WORKER_LEAVE,     /* all is done and acknowledged, or refused for ever (text says why): exit */
+    WORKER_RETIRING,  /* tasks_max reached: a replacement may be started now */
+    WORKER_LOG,
+};
+struct worker_action {
+    enum worker_action_type type;
+    struct wire_message *message;
+    struct worker_task *task;
+    bool warn;
+    const char *text; /* until the next step; LEAVE: NULL if all is well */
+};
+
+void worker_step(struct worker_core *core, uint64_t now_ns, const struct worker_event *event);
+const struct worker_action *worker_actions(const struct worker_core *core, size_t *count);
+uint64_t worker_deadline(const struct worker_core *core);
+
+struct worker_stats {
+    uint32_t held; /* leases: waiting, running, or finished and not yet sent */
+    bool connected;
+    uint64_t finished;
+};
+void worker_get_stats(const struct worker_core *core, struct worker_stats *stats);
+
+#endif
