@@ -37,6 +37,7 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 
 if [ ! -x "$root/usr/bin/apt-get" ]; then
+    # shellcheck disable=SC2016 # apt expands it
     mirror=$(apt-get indextargets --format '$(SITE)' \
         'Created-By: Packages' 'Label: Debian' 'Codename: bookworm' | head -n 1)
     [ -n "$mirror" ] || {
@@ -65,4 +66,5 @@ git clone -q --no-hardlinks . "$root/root/furrow"
 echo "Running: $command"
 chroot "$root" /usr/bin/env -i HOME=/root TERM="${TERM:-dumb}" \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
     sh -c "cd /root/furrow && $command"

@@ -169,19 +169,18 @@ FURROW_API furrow_status furrow_task_args(furrow_task *task, const char *format,
 FURROW_API const void *furrow_task_args_raw(const furrow_task *task, size_t *size, size_t *count);
 /* furrow_task_return sets the result by a format; a second call replaces the first. One value is the
  * result itself, two or more make an array. Returns FURROW_OK, or the error, so that a task may end
- * with `return furrow_task_return(task, "i", n)`.
+ * with `return furrow_task_return(task, "i", n)`. It and its kin return an int because tasks do: that
+ * leaves no conversion for the compiler to warn of.
  * Errors: FURROW_EARGS, FURROW_ETOOBIG, FURROW_ENOMEM. */
-FURROW_API furrow_status furrow_task_return(furrow_task *task, const char *format, ...);
+FURROW_API int furrow_task_return(furrow_task *task, const char *format, ...);
 /* furrow_task_returnf sets the result to a string made as by printf. */
-FURROW_API furrow_status furrow_task_returnf(furrow_task *task, const char *printf_format, ...)
+FURROW_API int furrow_task_returnf(furrow_task *task, const char *printf_format, ...)
     __attribute__((format(printf, 2, 3)));
 /* furrow_task_return_packed sets the result to one packed value, which is checked and copied. */
-FURROW_API furrow_status furrow_task_return_packed(furrow_task *task, const void *data,
-                                                   size_t size);
+FURROW_API int furrow_task_return_packed(furrow_task *task, const void *data, size_t size);
 /* furrow_task_fail records the task's error and returns FURROW_EFAILED for `return`. Any code is
  * allowed, 0 too; the message may be empty. */
-FURROW_API furrow_status furrow_task_fail(furrow_task *task, int32_t code,
-                                          const char *printf_format, ...)
+FURROW_API int furrow_task_fail(furrow_task *task, int32_t code, const char *printf_format, ...)
     __attribute__((format(printf, 3, 4)));
 /* furrow_task_cancelled: the task is asked to end (its running deadline has passed or its workers
  * are being terminated). Cheap enough for an inner loop. */
@@ -215,7 +214,7 @@ typedef struct furrow_options {
     bool strict;             /* `processes:`: the first worker that dies breaks the executor, as
                                 CPython's BrokenProcessPool; default false: it is replaced */
     const char *thread_name_prefix; /* `threads:`; default "furrow" */
-    const char *module;      /* `processes:`: path of a task module to serve instead of this
+    const char *module;             /* `processes:`: path of a task module to serve instead of this
                                 program's own functions; programs that cannot be re-executed need it */
     const furrow_function *initializer; /* run in every worker before its first task; when it fails,
                                            the executor is broken */
@@ -262,7 +261,7 @@ FURROW_API furrow_status furrow_close(furrow_executor **executor);
 FURROW_API void furrow_scope_end(furrow_executor **executor);
 
 enum {
-    FURROW_SHUTDOWN_WAIT = 1,           /* return when all has finished and nothing is left behind */
+    FURROW_SHUTDOWN_WAIT = 1, /* return when all has finished and nothing is left behind */
     FURROW_SHUTDOWN_CANCEL_FUTURES = 2, /* cancel what has not started */
 };
 /* furrow_shutdown refuses further submits. Without FURROW_SHUTDOWN_WAIT it returns at once and
@@ -287,10 +286,10 @@ FURROW_API furrow_status furrow_terminate_workers(furrow_executor *executor);
 FURROW_API furrow_status furrow_kill_workers(furrow_executor *executor);
 
 typedef struct furrow_executor_info {
-    const char *scheme;  /* "threads", "processes", "tcp", "ipc" */
-    int max_workers;     /* threads, or processes x threads; 0 if only the broker knows */
-    size_t pending;      /* accepted and unfinished tasks */
-    int workers_alive;   /* threads or worker processes that exist now; -1 if not known */
+    const char *scheme; /* "threads", "processes", "tcp", "ipc" */
+    int max_workers;    /* threads, or processes x threads; 0 if only the broker knows */
+    size_t pending;     /* accepted and unfinished tasks */
+    int workers_alive;  /* threads or worker processes that exist now; -1 if not known */
 } furrow_executor_info;
 FURROW_API void furrow_executor_describe(furrow_executor *executor, furrow_executor_info *info);
 
@@ -307,7 +306,8 @@ typedef struct furrow_submit_options {
     int retries;          /* runs again after a failure of its own, at most so often; default 0 */
     double retry_delay;   /* before the first retry; doubles for each further one */
 } furrow_submit_options;
-#define FURROW_SUBMIT_OPTIONS_INIT {0, 3, false, -1.0, -1.0, NULL, 0, 0.0}
+#define FURROW_SUBMIT_OPTIONS_INIT                                                                 \
+    { 0, 3, false, -1.0, -1.0, NULL, 0, 0.0 }
 
 /* furrow_submit(executor, function, format, ...) schedules function(arguments) and returns its
  * future (one reference, the caller's), without waiting for the task. It blocks only while
@@ -480,8 +480,7 @@ FURROW_API furrow_status furrow_wait(furrow_future *const *futures, size_t count
 typedef struct furrow_completed furrow_completed;
 FURROW_API furrow_completed *furrow_as_completed(furrow_future *const *futures, size_t count,
                                                  double timeout);
-FURROW_API furrow_status furrow_completed_next(furrow_completed *completed,
-                                               furrow_future **future);
+FURROW_API furrow_status furrow_completed_next(furrow_completed *completed, furrow_future **future);
 FURROW_API void furrow_completed_free(furrow_completed **completed);
 
 /* A completion queue has a file descriptor that polls readable while completed futures wait in it,
@@ -527,7 +526,8 @@ typedef struct furrow_map_options {
     const furrow_submit_options *submit; /* NULL for the defaults */
 } furrow_map_options;
 #define FURROW_MAP_UNBOUNDED INT64_MIN
-#define FURROW_MAP_OPTIONS_INIT {-1.0, 1, FURROW_MAP_UNBOUNDED, false, NULL}
+#define FURROW_MAP_OPTIONS_INIT                                                                    \
+    { -1.0, 1, FURROW_MAP_UNBOUNDED, false, NULL }
 
 /* furrow_map(executor, function, options, &input) calls function for every input and returns at
  * once an iterator over the results, in the order of the inputs. Takes the input on success.
