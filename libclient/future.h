@@ -1,0 +1,158 @@
+/* A future from the inside: what executors see of it, and the watches that wait, as_completed,
+ * completion queues and callbacks hang on it.
+ *
+ * One allocation of three cache lines holds all of a small task: its state, its place in a queue, its
+ * packed arguments and later its packed result. Futures come from per-thread free lists.
+ *
+ * A future has two references when it is made: the user's, and the executor's. The executor drops its
+ * own by future_resolve, or by future_drop if the future was cancelled under it. */
+#ifndef CLIENT_FUTURE_H
+#define CLIENT_FUTURE_H
+
+#include <furrow.h>
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/inbox.h"
+#include "base/pool.h"
+#include "libclient/core.h"
+#include "wire/message.h"
+
+struct executor_class;
+struct future_keep;
+struct future_watch;
+
+/* The state word: an enum furrow_future_state in the low bits, and flags. It is the futex. */
+enum {
+    FUTURE_STATE_BITS = 3,
+    FUTURE_WAITED = 4,    /* somebody sleeps on the word */
+    FUTURE_WATCHED = 8,   /* the list of watches is not empty */
+    FUTURE_HOLD_ONE = 16, /* from here on: how many cancellers are on their way to the executor */
+};
+
+/* Where the bytes at task.data are. */
+enum future_storage {
+    FUTURE_INLINE,    /* in the future itself; static bytes too */
+    FUTURE_ALLOCATED, /* malloc */
+    FUTURE_BLOB,      /* task.large, a reference of the future's */
+};
+
+#define FUTURE_BYTES        192
+#define FUTURE_INLINE_BYTES (FUTURE_BYTES - 48 - sizeof(struct client_task))
+
+struct furrow_future {
+    atomic_uint state;
+    atomic_uint refs;
+    _Atomic(struct future_watch *) watches; /* the newest first */
+    _Atomic(struct future_keep *) keeps;    /* decoded error, terminated strings */
+    furrow_executor *executor;    /* NULL: nobody's. May be gone once the future is done */
+    struct executor_class *class; /* goes with the executor */
+    uint8_t storage;              /* enum future_storage */
+    uint8_t kind;                 /* enum wire_kind, once done */
+    uint8_t own_flags;            /* the executor's, 0 at first */
+    uint8_t attempt;              /* likewise */
+    uint32_t own;                 /* likewise */
+
+    /* The executor's place for it. From submit until it is resolved, task.data and task.size are the
+     * packed arguments, and task.large their blob if they are large; afterwards all three are the
+     * result. The link is whichever of the four the executor needs. */
+    union {
+        struct furrow_future *next; /* chains of submit_chain */
+        struct base_work work;
+        struct base_inbox_node inbox;
+        struct client_task task;
+    };
+    uint8_t bytes[FUTURE_INLINE_BYTES];
+};
+
+_Static_assert(sizeof(struct furrow_future) == FUTURE_BYTES, "a future is three cache lines");
+
+static inline furrow_future *future_of_task(struct client_task *task) {
+    return BASE_CONTAINER_OF(task, struct furrow_future, task);
+}
+static inline furrow_future *future_of_work(struct base_work *work) {
+    return BASE_CONTAINER_OF(work, struct furrow_future, work);
+}
+static inline furrow_future *future_of_inbox(struct base_inbox_node *node) {
+    return BASE_CONTAINER_OF(node, struct furrow_future, inbox);
+}
+
+/* future_new makes a PENDING future with two references, or with one if executor is NULL. It has no
+ * arguments and no class yet. Any thread. NULL: no memory. */
+furrow_future *future_new(furrow_executor *executor);
+
+/* ------------------------------------------------------------ for executors */
+
+/* future_begin makes PENDING into RUNNING. False: it was cancelled; the executor then forgets it by
+ * future_drop. Any thread, the executor's own. */
+bool future_begin(furrow_future *future);
+
+/* future_resolve is the end of a future: FINISHED, or CANCELLED with WIRE_KIND_CANCELLED. It wakes who
+ * waits, runs the watches (callbacks: user code) in this thread and drops the executor's reference.
+ *
+ * kind        of the outcome
+ * data, size  one packed value, or an encoded wire_error; borrowed and copied. NULL, 0 if cancelled
+ * blob        the same bytes as a blob, of which a reference is taken instead of a copy if they are
+ *             too many to be held inside; NULL: none
+ *
+ * Returns false, and does nothing but drop the reference, if the future is done already: only a
+ * cancelled one may be. Without memory for the copy the outcome becomes an error that says so. */
+bool future_resolve(furrow_future *future, enum wire_kind kind, const void *data, size_t size,
+                    struct wire_blob *blob);
+
+/* future_fail resolves with an error (kind is none of VALUE, CANCELLED) that is made from a text and
+ * the function's name. Also drops the executor's reference; returns as future_resolve. */
+bool future_fail(furrow_future *future, enum wire_kind kind, uint32_t attempt, const char *format,
+                 ...) __attribute__((format(printf, 4, 5), cold));
+
+/* future_cancel_now makes PENDING into CANCELLED, wakes who waits and runs the watches. The caller has
+ * a reference, and the executor keeps its own. False: it was not PENDING (it may be CANCELLED). */
+bool future_cancel_now(furrow_future *future);
+
+/* future_drop drops a reference; the last one frees the future. */
+void future_drop(furrow_future *future);
+void future_keep(furrow_future *future); /* adds one */
+
+/* future_state is the state as of now. What the resolver wrote is seen by whoever sees a done state. */
+static inline furrow_future_state future_state(const furrow_future *future) {
+    return (furrow_future_state)(atomic_load_explicit(&future->state, memory_order_acquire) &
+                                 FUTURE_STATE_BITS);
+}
+static inline bool future_done(const furrow_future *future) {
+    return future_state(future) >= FURROW_CANCELLED;
+}
+
+/* Between begin and end, wakes that this thread's resolves owe are put off until the end (or until
+ * there are many), so that a thread that waits for a row of futures wakes once for all of them.
+ * Callbacks are not put off. Not nested; nothing in between may block for long. */
+struct future_batch {
+    unsigned count;
+    furrow_future *owed[64]; /* referenced */
+};
+void future_batch_begin(struct future_batch *batch);
+void future_batch_end(struct future_batch *batch);
+
+/* ------------------------------------------------------------------ watches */
+
+/* A watch hangs on one future and is told once when it is done. It belongs to its owner, who may free
+ * it in `notify`. */
+struct future_watch {
+    struct future_watch *next;
+    void (*notify)(struct future_watch *watch, furrow_future *future);
+};
+
+/* future_watch hangs a watch on a future. notify is called exactly once: later, by the thread that
+ * resolves the future and in the order in which watches were added; or at once, in this thread, if the
+ * future is done already. The caller has a reference to the future during this call, and notify until
+ * it returns. */
+void future_watch(furrow_future *future, struct future_watch *watch);
+
+/* future_wait_until blocks until the future is done or deadline_ns (base_clock_ns) has passed.
+ * Returns FURROW_OK, FURROW_ETIMEOUT, or FURROW_EDEADLOCK (in a callback of its executor); sets no
+ * error text. */
+furrow_status future_wait_until(furrow_future *future, uint64_t deadline_ns);
+
+#endif
