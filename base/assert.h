@@ -11,11 +11,11 @@
 #define BASE_LIKELY(cond)   __builtin_expect(!!(cond), 1)
 #define BASE_UNLIKELY(cond) __builtin_expect(!!(cond), 0)
 
-#define BASE_ASSERT(cond) \
+#define BASE_ASSERT(cond)                                                                          \
     (BASE_LIKELY(cond) ? (void)0 : base_assert_fail(__FILE__, __LINE__, #cond))
 
 /* BASE_CONTAINER_OF gives the struct of `type` whose `member` `pointer` points to. */
-#define BASE_CONTAINER_OF(pointer, type, member) \
+#define BASE_CONTAINER_OF(pointer, type, member)                                                   \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 _Noreturn void base_assert_fail(const char *file, int line, const char *expression)

@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 
-#include "base/assert.h"
-
 /* Four children a node: half the levels of a binary heap, and the four keys that are compared lie in
  * one cache line. */
 #define ARITY        4

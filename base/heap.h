@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/assert.h"
+
 #define BASE_HEAP_NOWHERE SIZE_MAX
 
 struct base_heap_node {

@@ -106,8 +106,8 @@ static inline void base_list_splice(struct base_list *to, struct base_list *from
 
 /* BASE_LIST_FOREACH goes over the nodes from first to last. The body may remove (and free) the node
  * it is at, and no other. `node` is declared by the macro; `list` is evaluated several times. */
-#define BASE_LIST_FOREACH(list, node)                                           \
-    for (struct base_node *node = (list)->root.next, *node##_next = node->next; \
+#define BASE_LIST_FOREACH(list, node)                                                              \
+    for (struct base_node *node = (list)->root.next, *node##_next = node->next;                    \
          node != &(list)->root; node = node##_next, node##_next = node->next)
 
 /* BASE_LIST_ENTRY gives the object of `type` whose `member` is `node`. */

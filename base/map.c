@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/assert.h"
-
 #define BUCKETS_MIN 16
 /* Tables up to this size are kept when they run empty. */
 #define BUCKETS_KEEP 1024

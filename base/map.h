@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/assert.h"
+
 enum base_map_status {
     BASE_MAP_INSERTED,
     BASE_MAP_EXISTS,   /* the key is there already; the map is as before */

@@ -25,6 +25,9 @@
 #define SLOTS_MIN        8
 #define SLOTS_MAX        2048
 #define ENTRIES_MIN      8
+/* A review comes after as many frees as there are slots, times the first, but at least the second. */
+#define REVIEW_ROUNDS    4
+#define REVIEW_FREES_MIN 4096
 #define ALIGN            16
 #define ALIGN_LINE       64
 
@@ -49,6 +52,7 @@ void base_slab_init(struct base_slab *slab, size_t object_bytes, uint32_t limit)
     slab->vacant = BASE_SLAB_NONE;
     slab->partial = BASE_SLAB_NONE;
     slab->spare = BASE_SLAB_NONE;
+    slab->review_in = REVIEW_FREES_MIN;
 }
 
 void base_slab_fini(struct base_slab *slab) {
@@ -173,6 +177,36 @@ static void chunk_release(struct base_slab *slab, uint32_t at) {
     entry_give(slab, at);
 }
 
+static void spare_release(struct base_slab *slab, uint32_t count) {
+    BASE_ASSERT(count <= slab->spare_count);
+    slab->spare_count -= count;
+    for (; count > 0; count--) {
+        uint32_t at = slab->spare;
+
+        slab->spare = slab->entries[at].next;
+        chunk_release(slab, at);
+    }
+    slab->spare_low = slab->spare_count;
+}
+
+/* Gives back half of the spare chunks that nobody needed since the last review: after a peak they
+ * are gone in a few rounds; a wave that returns within a round finds its chunks. */
+static void spare_review(struct base_slab *slab) {
+    uint64_t slots;
+    uint64_t frees;
+
+    spare_release(slab, (slab->spare_low + 1) / 2);
+    slots = slab->count + ((uint64_t)slab->spare_count << slab->slot_shift);
+    frees = slots * REVIEW_ROUNDS;
+    slab->review_in = frees < REVIEW_FREES_MIN ? REVIEW_FREES_MIN
+                      : frees > UINT32_MAX     ? UINT32_MAX
+                                               : (uint32_t)frees;
+}
+
+void base_slab_trim(struct base_slab *slab) {
+    spare_release(slab, slab->spare_count);
+}
+
 /* ---- objects ---- */
 
 /* Finds a chunk with a free slot when no partly used one is left. */
@@ -180,7 +214,11 @@ static uint32_t partial_refill(struct base_slab *slab) {
     uint32_t at = slab->spare;
 
     if (at != BASE_SLAB_NONE) {
-        slab->spare = BASE_SLAB_NONE;
+        slab->spare = slab->entries[at].next;
+        slab->spare_count--;
+        if (slab->spare_low > slab->spare_count) {
+            slab->spare_low = slab->spare_count;
+        }
     } else {
         at = chunk_new(slab);
     }
@@ -249,21 +287,24 @@ void base_slab_free(struct base_slab *slab, uint32_t index) {
     chunk->live--;
     if (BASE_UNLIKELY(chunk->live == 0)) {
         partial_remove(slab, at);
-        if (slab->spare == BASE_SLAB_NONE) {
-            slab->spare = at;
-        } else {
-            chunk_release(slab, at);
-        }
+        slab->entries[at].next = slab->spare;
+        slab->spare = at;
+        slab->spare_count++;
+    }
+    if (BASE_UNLIKELY(--slab->review_in == 0)) {
+        spare_review(slab);
     }
 }
 
 uint32_t base_slab_generation(const struct base_slab *slab, uint32_t index) {
     uint32_t slot = index & (slots_of(slab) - 1);
-    const struct base_slab_entry *entry = &slab->entries[index >> slab->slot_shift];
+    uint32_t at = index >> slab->slot_shift;
+    uint32_t generation;
 
-    BASE_ASSERT(index >> slab->slot_shift < slab->entry_count && entry->chunk != NULL);
-    BASE_ASSERT((entry->chunk->generations[slot] & 1) == 1);
-    return entry->chunk->generations[slot];
+    BASE_ASSERT(at < slab->entry_count && slab->entries[at].chunk != NULL);
+    generation = slab->entries[at].chunk->generations[slot];
+    BASE_ASSERT((generation & 1) == 1);
+    return generation;
 }
 
 void *base_slab_next(const struct base_slab *slab, uint32_t *index, uint32_t *found) {

@@ -1,5 +1,8 @@
 /* A slab of objects of one size: addresses never change, alloc and free are a few nanoseconds, and
- * memory goes back after a peak (a chunk that has become wholly free is freed; one is kept spare).
+ * memory goes back after a peak. Not at once: a first touch of fresh memory costs more than a
+ * thousand allocs, and load comes in waves. Chunks that have become wholly free are kept spare while
+ * they are needed again now and then; those that were not, go back bit by bit as objects are freed,
+ * or all together by base_slab_trim, for when nothing is going on.
  *
  * An object has an index, and a generation that changes whenever the object is freed, so that
  * {index, generation} is a handle which a peer may hold for as long as it likes: once the object is
@@ -28,7 +31,7 @@ struct base_slab_entry {
     uint8_t *objects;
     struct base_slab_chunk *chunk; /* NULL: given back to the system */
     uint32_t generation;           /* what the slots of the next chunk in this place start from */
-    uint32_t next;                 /* in the list of vacant or of partly used entries */
+    uint32_t next;                 /* in the list of vacant, spare or partly used entries */
     uint32_t prev;
 };
 
@@ -38,7 +41,10 @@ struct base_slab {
     uint32_t entry_capacity;
     uint32_t vacant;  /* list of entries without a chunk */
     uint32_t partial; /* list of entries with free slots and live ones, the next to use first */
-    uint32_t spare;   /* the entry that is wholly free and kept, or BASE_SLAB_NONE */
+    uint32_t spare;   /* list of entries that are wholly free and kept */
+    uint32_t spare_count;
+    uint32_t spare_low; /* the fewest spare ones since the last review: so many were not needed */
+    uint32_t review_in; /* frees until the next review */
     uint32_t object_bytes;
     uint32_t stride_bytes;
     uint32_t slot_shift; /* 1 << slot_shift slots a chunk */
@@ -64,22 +70,27 @@ void base_slab_free(struct base_slab *slab, uint32_t index);
 
 /* base_slab_get returns the live object at an index that is our own: a wrong one is a bug. */
 static inline void *base_slab_get(const struct base_slab *slab, uint32_t index) {
-    const struct base_slab_entry *entry = &slab->entries[index >> slab->slot_shift];
     uint32_t slot = index & ((1U << slab->slot_shift) - 1);
+    uint32_t at = index >> slab->slot_shift;
 
-    BASE_ASSERT(index >> slab->slot_shift < slab->entry_count && entry->chunk != NULL);
-    return entry->objects + (size_t)slot * slab->stride_bytes;
+    BASE_ASSERT(at < slab->entry_count && slab->entries[at].chunk != NULL);
+    return slab->entries[at].objects + (size_t)slot * slab->stride_bytes;
 }
 
 /* base_slab_get_checked returns the object, or NULL if this handle is not (or no longer) a live
  * object. Any values are fine: they may come from a peer. */
 static inline void *base_slab_get_checked(const struct base_slab *slab, uint32_t index,
                                           uint32_t generation) {
-    const struct base_slab_entry *entry = &slab->entries[index >> slab->slot_shift];
     uint32_t slot = index & ((1U << slab->slot_shift) - 1);
+    uint32_t at = index >> slab->slot_shift;
+    const struct base_slab_entry *entry;
 
-    if (index >> slab->slot_shift >= slab->entry_count || entry->chunk == NULL ||
-        entry->chunk->generations[slot] != generation || (generation & 1) == 0) {
+    if (BASE_UNLIKELY(at >= slab->entry_count)) {
+        return NULL;
+    }
+    entry = &slab->entries[at];
+    if (BASE_UNLIKELY(entry->chunk == NULL || entry->chunk->generations[slot] != generation ||
+                      (generation & 1) == 0)) {
         return NULL;
     }
     return entry->objects + (size_t)slot * slab->stride_bytes;
@@ -92,6 +103,9 @@ uint32_t base_slab_generation(const struct base_slab *slab, uint32_t index);
  * the end. Start with 0; objects may be freed meanwhile, allocated ones may or may not be seen.
  * `found` (may be NULL) gets the object's own index. O(slots), not for hot paths. */
 void *base_slab_next(const struct base_slab *slab, uint32_t *index, uint32_t *found);
+
+/* base_slab_trim gives back all memory that no live object needs. */
+void base_slab_trim(struct base_slab *slab);
 
 static inline size_t base_slab_count(const struct base_slab *slab) {
     return slab->count;
