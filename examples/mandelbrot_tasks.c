@@ -31,7 +31,7 @@ static unsigned char colour_at(double real, double imaginary) {
         double xx = x * x;
         double yy = y * y;
         if (xx + yy > 4) {
-            return (unsigned char)(1 + i % COLOURS);
+            return (unsigned char)(1 + 3 * i % COLOURS);
         }
         y = 2 * x * y + imaginary;
         x = xx - yy + real;
@@ -50,10 +50,10 @@ static int mandelbrot_tile(furrow_task *task) {
     struct tile tile = tile_at(width, height, index);
     unsigned char pixels[TILE_PIXELS * TILE_PIXELS];
     unsigned char *pixel = pixels;
-    double step = 3.0 / (double)width; /* the picture is 3 wide, around -0.75 */
+    double step = 3.45 / (double)width; /* the picture is 3.45 wide, around -0.7 */
     for (int64_t y = tile.top; y < tile.top + tile.height; y++) {
         for (int64_t x = tile.left; x < tile.left + tile.width; x++) {
-            *pixel++ = colour_at(-0.75 + step * ((double)x + 0.5 - 0.5 * (double)width),
+            *pixel++ = colour_at(-0.7 + step * ((double)x + 0.5 - 0.5 * (double)width),
                                  step * (0.5 * (double)height - (double)y - 0.5));
         }
     }
