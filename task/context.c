@@ -1,0 +1,296 @@
+#include "task/context.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "task/internal.h"
+#include "task/status.h"
+#include "wire/value.h"
+
+#define NIL                0xc0
+#define ARENA_FIRST_BYTES  4096
+#define ARENA_ALIGN        16
+#define CHUNK_HEADER_BYTES 2 /* [0, value] begins with 0x92 0x00 */
+
+static const uint8_t nil[] = {NIL};
+
+/* ---- memory that lives as long as the task ---- */
+
+void *task_arena_get(struct task_arena *arena, size_t size) {
+    size_t taken = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+    struct task_arena_more *more;
+
+    if (taken >= size && taken <= arena->first_room - arena->used) {
+        arena->used += taken;
+        return arena->first + arena->used - taken;
+    }
+    if (size > SIZE_MAX - sizeof *more) {
+        return NULL;
+    }
+    more = malloc(sizeof *more + size);
+    if (more == NULL) {
+        return NULL;
+    }
+    more->next = arena->more;
+    arena->more = more;
+    return more->bytes;
+}
+
+static void arena_clear(struct task_arena *arena) {
+    arena->used = 0;
+    while (BASE_UNLIKELY(arena->more != NULL)) {
+        struct task_arena_more *more = arena->more;
+
+        arena->more = more->next;
+        free(more);
+    }
+}
+
+/* ---- the context ---- */
+
+furrow_task *task_context_new(const struct task_context_config *config) {
+    static const char text[] = "out of memory";
+    furrow_task *context = calloc(1, sizeof *context);
+    struct wire_error error = {0};
+
+    if (context == NULL) {
+        return NULL;
+    }
+    context->local = config->local;
+    context->host = config->host == NULL ? "" : config->host;
+    context->pid = config->pid;
+    atomic_init(&context->never, 0);
+    error.code = FURROW_ENOMEM;
+    error.message = (struct wire_text){text, sizeof text - 1};
+    error.function = (struct wire_text){"", 0};
+    error.host = (struct wire_text){context->host, strlen(context->host)};
+    error.pid = context->pid;
+    context->arena.first = malloc(ARENA_FIRST_BYTES);
+    if (context->arena.first == NULL || !wire_error_encode(&error, &context->no_memory)) {
+        task_context_free(context);
+        return NULL;
+    }
+    context->arena.first_room = ARENA_FIRST_BYTES;
+    return context;
+}
+
+void task_context_free(furrow_task *context) {
+    if (context == NULL) {
+        return;
+    }
+    BASE_ASSERT(!context->running);
+    arena_clear(&context->arena);
+    free(context->arena.first);
+    base_buffer_fini(&context->result);
+    base_buffer_fini(&context->chunk);
+    base_buffer_fini(&context->error);
+    base_buffer_fini(&context->no_memory);
+    free(context);
+}
+
+/* ---- outcomes ---- */
+
+static struct task_outcome give(furrow_task *context, enum wire_kind kind, struct base_buffer *in,
+                                size_t at) {
+    context->outcome_in = in;
+    context->outcome = (struct task_outcome){kind, in->data + at, in->size - at};
+    return context->outcome;
+}
+
+static struct task_outcome give_nil(furrow_task *context) {
+    context->outcome_in = NULL;
+    context->outcome = (struct task_outcome){WIRE_KIND_VALUE, nil, sizeof nil};
+    return context->outcome;
+}
+
+static struct task_outcome give_error(furrow_task *context, int32_t code, const char *message) {
+    struct wire_error error = {
+        .code = code,
+        .message = {message, strlen(message)},
+        .function = {context->function->name, strlen(context->function->name)},
+        .host = {context->host, strlen(context->host)},
+        .pid = context->pid,
+        .attempt = context->attempt,
+    };
+    struct task_outcome outcome;
+
+    base_buffer_clear(&context->error);
+    if (wire_error_encode(&error, &context->error)) {
+        return give(context, WIRE_KIND_ERROR, &context->error, 0);
+    }
+    outcome = give(context, WIRE_KIND_ERROR, &context->no_memory, 0);
+    context->outcome_in = NULL; /* it stays here */
+    return outcome;
+}
+
+/* The outcome of a function that returned anything but FURROW_OK, or whose result could not be taken. */
+static struct task_outcome conclude_failure(furrow_task *context, int returned) {
+    const struct task_end *end = &context->end;
+    const char *message = "";
+
+    if (returned == FURROW_OK) {
+        return give_error(context, (int32_t)end->refused, context->own_text);
+    }
+    if (end->failed) {
+        return give_error(context, context->code, context->message);
+    }
+    /* `return FURROW_EARGS` after a call that said so: the text is what that call found. */
+    if (end->refused != FURROW_OK && returned == (int)end->refused) {
+        message = context->own_text;
+    }
+    return give_error(context, (int32_t)returned, message);
+}
+
+static inline struct task_outcome conclude(furrow_task *context, int returned) {
+    if (BASE_UNLIKELY(returned != FURROW_OK || context->end.return_failed)) {
+        return conclude_failure(context, returned);
+    }
+    if (!context->end.returned) {
+        return give_nil(context);
+    }
+    return give(context, WIRE_KIND_VALUE, &context->result, context->result_at);
+}
+
+/* ---- running ---- */
+
+static inline struct task_outcome run_one(furrow_task *context) {
+    int returned;
+
+    memset(&context->end, 0, sizeof context->end);
+    arena_clear(&context->arena);
+    if (BASE_UNLIKELY(context->result.allocated > TASK_KEEP_BYTES)) {
+        base_buffer_clear(&context->result);
+        base_buffer_trim(&context->result, TASK_KEEP_BYTES);
+    }
+    context->running = true;
+    returned = context->function->call(context);
+    context->running = false;
+    return conclude(context, returned);
+}
+
+/* Reads the header of an array in checked data. False: it is none. */
+static bool array_header(const uint8_t *data, size_t size, uint32_t *count, size_t *bytes) {
+    if (size >= 1 && (data[0] & 0xf0) == 0x90) {
+        *count = data[0] & 0x0fU;
+        *bytes = 1;
+    } else if (size >= 3 && data[0] == 0xdc) {
+        *count = (uint32_t)data[1] << 8 | data[2];
+        *bytes = 3;
+    } else if (size >= 5 && data[0] == 0xdd) {
+        *count =
+            (uint32_t)data[1] << 24 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 8 | data[4];
+        *bytes = 5;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* Appends [0, value] or [1, error]. */
+static bool chunk_append(struct base_buffer *chunk, const struct task_outcome *outcome) {
+    const uint8_t header[CHUNK_HEADER_BYTES] = {0x92, outcome->kind != WIRE_KIND_VALUE};
+
+    return base_buffer_append(chunk, header, sizeof header) &&
+           base_buffer_append(chunk, outcome->data, outcome->size);
+}
+
+/* Runs the calls of a chunk whose array is open: `count` argument arrays at `at`. False: malformed. */
+static bool run_calls(furrow_task *context, const uint8_t *at, const uint8_t *end, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        size_t size = wire_value_skip(at, (size_t)(end - at));
+        struct task_outcome outcome;
+        uint32_t arguments;
+        size_t header;
+
+        if (!array_header(at, size, &arguments, &header)) {
+            return false;
+        }
+        context->arguments = at + header;
+        context->size = size - header;
+        context->arguments_state = TASK_ARGUMENTS_GOOD;
+        if (BASE_UNLIKELY(furrow_task_cancelled(context))) {
+            outcome = give_error(context, FURROW_ECANCELLED, "the task was asked to end");
+        } else {
+            outcome = run_one(context);
+        }
+        (void)chunk_append(&context->chunk, &outcome); /* failure is sticky: looked at in the end */
+        at += size;
+    }
+    return true;
+}
+
+static struct task_outcome run_chunk(furrow_task *context) {
+    const uint8_t *end = context->arguments + context->size;
+    uint32_t count = 0;
+    size_t values = 0;
+    size_t header = 0;
+
+    base_buffer_clear(&context->chunk);
+    base_buffer_trim(&context->chunk, TASK_KEEP_BYTES);
+    if (!wire_value_check(context->arguments, context->size, &values) || values != 1 ||
+        !array_header(context->arguments, context->size, &count, &header)) {
+        return give_error(context, FURROW_EARGS, "the chunk is not an array of argument arrays");
+    }
+    (void)wire_value_begin_array(&context->chunk, count);
+    if (!run_calls(context, context->arguments + header, end, count)) {
+        return give_error(context, FURROW_EARGS, "the chunk has an element that is no array");
+    }
+    if (context->chunk.failed) {
+        return give_error(context, FURROW_ENOMEM, "no memory for the results of the chunk");
+    }
+    if (context->chunk.size > WIRE_PAYLOAD_BYTES_MAX) {
+        return give_error(context, FURROW_ETOOBIG, "the results of the chunk are over the limit");
+    }
+    return give(context, WIRE_KIND_VALUE, &context->chunk, 0);
+}
+
+struct task_outcome task_run(furrow_task *context, const struct task_call *call) {
+    BASE_ASSERT(!context->running);
+    context->function = call->function;
+    context->arguments = call->arguments;
+    context->size = call->size;
+    context->arguments_state = TASK_ARGUMENTS_UNCHECKED;
+    context->attempt = call->attempt;
+    context->cancel = call->cancel == NULL ? &context->never : call->cancel;
+    if (BASE_UNLIKELY((call->flags & WIRE_FLAG_CHUNK) != 0)) {
+        return run_chunk(context);
+    }
+    return run_one(context);
+}
+
+/* ---- large outcomes ---- */
+
+struct detached {
+    struct wire_blob blob;
+    uint8_t *memory;
+};
+
+static void detached_destroy(struct wire_blob *blob) {
+    struct detached *detached = BASE_CONTAINER_OF(blob, struct detached, blob);
+
+    free(detached->memory);
+    free(detached);
+}
+
+struct wire_blob *task_detach(furrow_task *context) {
+    struct detached *detached;
+    size_t size;
+
+    if (context->outcome_in == NULL) {
+        return wire_blob_copy(context->outcome.data, context->outcome.size);
+    }
+    detached = malloc(sizeof *detached);
+    if (detached == NULL) {
+        return NULL;
+    }
+    detached->memory = base_buffer_detach(context->outcome_in, &size);
+    BASE_ASSERT(detached->memory != NULL);
+    atomic_init(&detached->blob.refs, 1);
+    detached->blob.data = detached->memory + (context->outcome.data - detached->memory);
+    detached->blob.size = context->outcome.size;
+    detached->blob.destroy = detached_destroy;
+    context->outcome_in = NULL;
+    return &detached->blob;
+}
