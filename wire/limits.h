@@ -18,7 +18,10 @@
 #define WIRE_CLASSES_MAX 65536u
 #define WIRE_SLOTS_MAX 4096u
 #define WIRE_DEPTH_MAX 32u        /* nesting of values */
+#define WIRE_NESTING_MAX 36u      /* the same with what the library wraps around values (chunks) */
 #define WIRE_ATTEMPTS_MAX 1000u
 #define WIRE_WORKER_LEASES_MAX 4096u /* tasks a worker may hold, run or not */
+/* So that an absolute time plus a peer's duration, in nanoseconds, never overflows (146 years). */
+#define WIRE_DURATION_MS_MAX (UINT64_MAX / 4000000u)
 
 #endif

@@ -19,7 +19,7 @@
  * included); `destroy` then runs there. */
 struct wire_blob {
     _Atomic uint32_t refs;
-    uint8_t *data; /* written only by whoever made it, before it is shared */
+    uint8_t *data; /* written only by whoever made it, before it is shared; never NULL */
     size_t size;
     void (*destroy)(struct wire_blob *blob);
 };
@@ -29,15 +29,18 @@ struct wire_blob *wire_blob_copy(const void *data, size_t size);   /* NULL: no m
 struct wire_blob *wire_blob_ref(struct wire_blob *blob);
 void wire_blob_unref(struct wire_blob *blob); /* NULL is fine */
 
+#define WIRE_FRAMES_MAX (2u + WIRE_LARGE_COUNT_MAX)
+
 /* A message: frames[0] the header, frames[1] the small payloads (batches only), then large ones.
  * One owner at a time counts its references; not for several threads. */
 struct wire_message {
     uint32_t refs;
     uint32_t frame_count;
-    struct wire_blob *frames[2 + WIRE_LARGE_COUNT_MAX];
+    struct wire_blob *frames[WIRE_FRAMES_MAX];
 };
 
-/* wire_message_new takes over the references in `frames` on success. NULL: no memory. */
+/* wire_message_new takes over the references in `frames` on success; frame_count is at most
+ * WIRE_FRAMES_MAX (refuse a longer message before). NULL: no memory. */
 struct wire_message *wire_message_new(struct wire_blob **frames, uint32_t frame_count);
 struct wire_message *wire_message_ref(struct wire_message *message);
 void wire_message_unref(struct wire_message *message); /* NULL is fine */
@@ -105,6 +108,8 @@ enum wire_reject_code {
     WIRE_REJECT_AUTH = 6,
     WIRE_REJECT_DRAINING = 7,
 };
+/* wire_reject_text names a code in words; "unknown code" for none of ours. */
+const char *wire_reject_text(unsigned code);
 
 struct wire_session {
     uint64_t high, low;
@@ -125,7 +130,10 @@ struct wire_envelope {
 /* wire_open reads a message's envelope and checks its frames' number and sizes. False: *fault. */
 bool wire_open(const struct wire_message *message, struct wire_envelope *envelope,
                struct wire_fault *fault);
-/* wire_stamp patches seq and ack into the header of a message of our own making. */
+/* wire_stamp patches seq and ack into the header of a message of our own making. A header that
+ * somebody else still holds (a socket that has not sent it yet) is not written to but replaced by a
+ * patched copy; if there is no memory for that the old stamp stays, which must have the same seq: its
+ * older ack does no harm. */
 void wire_stamp(struct wire_message *message, uint64_t seq, uint64_t ack);
 
 /* ----------------------------------------------------------------- batches */
@@ -251,7 +259,8 @@ struct wire_child_died {
     uint32_t running_count;
 };
 
-/* Encoders return a message with seq and ack 0, or NULL without memory. */
+/* Encoders return a message with seq and ack 0, or NULL without memory. Numbers, lists and the names
+ * of functions and tags must be within the limits; names of peers, hosts and texts are cut. */
 struct wire_message *wire_hello_encode(const struct wire_hello *hello);
 struct wire_message *wire_welcome_encode(const struct wire_welcome *welcome);
 struct wire_message *wire_reject_encode(const struct wire_reject *reject);
@@ -281,6 +290,9 @@ bool wire_heartbeat_decode(const struct wire_message *message, uint64_t *sent,
                            struct wire_fault *fault);
 bool wire_resume_decode(const struct wire_message *message, uint64_t *received,
                         struct wire_fault *fault);
+/* wire_plain_decode checks a message without fields of the type given. */
+bool wire_plain_decode(const struct wire_message *message, enum wire_type type,
+                       struct wire_fault *fault);
 
 /* The payload of kinds WIRE_KIND_ERROR to WIRE_KIND_REJECTED. */
 struct wire_error {

@@ -1,0 +1,75 @@
+#include "wire/shape.h"
+
+const char *wire_type_name(unsigned type) {
+    switch ((enum wire_type)type) {
+#define NAME(name, number)                                                                         \
+    case WIRE_##name:                                                                              \
+        return #name;
+        WIRE_TYPE_MAP(NAME)
+#undef NAME
+    }
+    return "?";
+}
+
+#define ANY UINT64_MAX
+
+/* In the order of docs/protocol.md section 3.1. */
+static const struct wire_layout layouts[] = {
+    {.shape = {WIRE_SUBMIT, 0, 3, 1, true},
+     .key = {{"class", 0, WIRE_CLASSES_MAX - 1},
+             {"attempt", 1, WIRE_ATTEMPTS_MAX},
+             {"resent", 0, 1}},
+     .entry = {{"id", 0, ANY}}},
+    {.shape = {WIRE_CANCEL, 0, 0, 1, false}, .entry = {{"id", 0, ANY}}},
+    {.shape = {WIRE_OUTCOMES, 2, 1, 1, true},
+     .kind = true,
+     .extra = {{"credit_tasks", 0, ANY}, {"credit_bytes", 0, ANY}},
+     .key = {{"kind", 0, WIRE_KIND_COUNT - 1}},
+     .entry = {{"id", 0, ANY}}},
+    {.shape = {WIRE_VERDICTS, 0, 1, 1, false},
+     .key = {{"cancelled", 0, 1}},
+     .entry = {{"id", 0, ANY}}},
+    {.shape = {WIRE_STARTED, 0, 0, 1, false}, .entry = {{"id", 0, ANY}}},
+    {.shape = {WIRE_CREDIT, 2, 0, 0, false},
+     .extra = {{"credit_tasks", 0, ANY}, {"credit_bytes", 0, ANY}}},
+    {.shape = {WIRE_RUN, 0, 5, 3, true},
+     .key = {{"function", 0, WIRE_FUNCTIONS_MAX - 1},
+             {"flags", 0, WIRE_FLAG_CHUNK | WIRE_FLAG_AT_MOST_ONCE},
+             {"run_ms", 0, WIRE_DURATION_MS_MAX},
+             {"session", 0, ANY},
+             {"session", 0, ANY}},
+     .entry = {{"lease", 0, ANY}, {"id", 0, ANY}, {"attempt", 1, WIRE_ATTEMPTS_MAX}}},
+    {.shape = {WIRE_RECALL, 1, 0, 1, false},
+     .extra = {{"count", 0, UINT32_MAX}},
+     .entry = {{"lease", 0, ANY}}},
+    {.shape = {WIRE_INTERRUPT, 0, 0, 1, false}, .entry = {{"lease", 0, ANY}}},
+    {.shape = {WIRE_RESULTS, 1, 1, 1, true},
+     .kind = true,
+     .extra = {{"busy_ns", 0, ANY}},
+     .key = {{"kind", 0, WIRE_KIND_COUNT - 1}},
+     .entry = {{"lease", 0, ANY}}},
+    {.shape = {WIRE_RETURNED, 0, 1, 1, false},
+     .key = {{"returned", 0, 1}},
+     .entry = {{"lease", 0, ANY}}},
+    {.shape = {WIRE_RUNNING, 0, 0, 1, false}, .entry = {{"lease", 0, ANY}}},
+    {.shape = {WIRE_CLAIMS, 1, 2, 3, false},
+     .extra = {{"final", 0, 1}},
+     .key = {{"session", 0, ANY}, {"session", 0, ANY}},
+     .entry = {{"lease", 0, ANY}, {"id", 0, ANY}, {"attempt", 1, WIRE_ATTEMPTS_MAX}}},
+};
+
+const struct wire_layout *wire_layout_of(unsigned type) {
+    enum { COUNT = sizeof layouts / sizeof layouts[0] };
+    /* Two runs of numbers: from SUBMIT and from RUN. */
+    enum { CLIENTS = WIRE_CREDIT - WIRE_SUBMIT + 1, WORKERS = WIRE_CLAIMS - WIRE_RUN + 1 };
+    _Static_assert(CLIENTS + WORKERS == COUNT, "every batch type has a layout");
+    if (type - WIRE_SUBMIT < CLIENTS) {
+        return &layouts[type - WIRE_SUBMIT];
+    }
+    return type - WIRE_RUN < WORKERS ? &layouts[CLIENTS + type - WIRE_RUN] : NULL;
+}
+
+const struct wire_shape *wire_shape_of(unsigned type) {
+    const struct wire_layout *layout = wire_layout_of(type);
+    return layout == NULL ? NULL : &layout->shape;
+}

@@ -1,0 +1,335 @@
+#include "wire/fault.h"
+#include "wire/reader.h"
+#include "wire/shape.h"
+
+#include <stdlib.h>
+
+/* A single message's body that is read field by field. Every function returns false with the fault
+ * set, so that a decoder is one chain of &&. */
+struct decoder {
+    struct wire_reader in;
+    const char *name;
+    struct wire_fault *fault;
+    uint32_t more_fields; /* of a later version, behind those that we know */
+};
+
+static bool open_body(struct decoder *decoder, const struct wire_message *message,
+                      enum wire_type type, uint32_t fields, struct wire_fault *fault) {
+    struct wire_envelope envelope;
+    uint32_t found;
+    decoder->name = wire_type_name(type);
+    decoder->fault = fault;
+    if (!wire_open(message, &envelope, fault) ||
+        !wire_read_envelope(&decoder->in, message, &envelope, fault)) {
+        return false;
+    }
+    if (envelope.type != type) {
+        return wire_fault_set(fault, WIRE_REJECT_TYPE, "header: type: %u is not %s", envelope.type,
+                              decoder->name);
+    }
+    if (!wire_read_array(&decoder->in, &found)) {
+        return wire_fault_set(fault, WIRE_REJECT_MALFORMED,
+                              "%s: body: found %s instead of an array", decoder->name,
+                              wire_found(&decoder->in));
+    }
+    if (found < fields) {
+        return wire_fault_set(fault, WIRE_REJECT_MALFORMED, "%s: body: has %u fields instead of %u",
+                              decoder->name, found, fields);
+    }
+    decoder->more_fields = found - fields;
+    return true;
+}
+
+static bool close_body(struct decoder *decoder) {
+    for (uint32_t i = 0; i < decoder->more_fields; i++) {
+        if (!wire_skip(&decoder->in, WIRE_DEPTH_MAX)) {
+            return wire_fault_set(decoder->fault, WIRE_REJECT_MALFORMED,
+                                  "%s: body: malformed field at its end", decoder->name);
+        }
+    }
+    if (wire_left(&decoder->in) != 0) {
+        return wire_fault_set(decoder->fault, WIRE_REJECT_MALFORMED, "%s: body: %zu bytes too many",
+                              decoder->name, wire_left(&decoder->in));
+    }
+    return true;
+}
+
+static bool fault_found(struct decoder *decoder, const char *field, const char *wanted) {
+    return wire_fault_set(decoder->fault, WIRE_REJECT_MALFORMED, "%s: %s: found %s instead of %s",
+                          decoder->name, field, wire_found(&decoder->in), wanted);
+}
+
+static bool read_u64(struct decoder *decoder, const char *field, uint64_t min, uint64_t max,
+                     uint64_t *value) {
+    if (!wire_read_uint(&decoder->in, value)) {
+        return fault_found(decoder, field, "an unsigned integer");
+    }
+    if (*value < min || *value > max) {
+        bool below = *value < min;
+        return wire_fault_set(decoder->fault, WIRE_REJECT_MALFORMED, "%s: %s: %llu is %s %llu",
+                              decoder->name, field, (unsigned long long)*value,
+                              below ? "below" : "above", (unsigned long long)(below ? min : max));
+    }
+    return true;
+}
+
+static bool read_u32(struct decoder *decoder, const char *field, uint32_t min, uint32_t max,
+                     uint32_t *value) {
+    uint64_t wide = 0;
+    bool read = read_u64(decoder, field, min, max, &wide);
+    *value = (uint32_t)wide;
+    return read;
+}
+
+static bool read_flag(struct decoder *decoder, const char *field, bool *flag) {
+    uint64_t value = 0;
+    bool read = read_u64(decoder, field, 0, 1, &value);
+    *flag = value == 1;
+    return read;
+}
+
+static bool read_any(struct decoder *decoder, const char *field, uint64_t *value) {
+    return read_u64(decoder, field, 0, UINT64_MAX, value);
+}
+
+static bool read_session(struct decoder *decoder, struct wire_session *session) {
+    return read_any(decoder, "session", &session->high) &&
+           read_any(decoder, "session", &session->low);
+}
+
+static bool read_text(struct decoder *decoder, const char *field, size_t size_max,
+                      struct wire_text *text) {
+    if (!wire_read_text(&decoder->in, text)) {
+        return fault_found(decoder, field, "a string");
+    }
+    if (text->size > size_max) {
+        return wire_fault_set(decoder->fault, WIRE_REJECT_LIMIT, "%s: %s: %zu bytes are over %zu",
+                              decoder->name, field, text->size, size_max);
+    }
+    return true;
+}
+
+/* Names become C strings sooner or later, so they hold no NUL. */
+static bool read_name(struct decoder *decoder, const char *field, struct wire_text *name) {
+    if (!read_text(decoder, field, WIRE_NAME_BYTES_MAX, name)) {
+        return false;
+    }
+    if (name->size > 0 && memchr(name->data, 0, name->size) != NULL) {
+        return wire_fault_set(decoder->fault, WIRE_REJECT_MALFORMED, "%s: %s: holds a NUL",
+                              decoder->name, field);
+    }
+    return true;
+}
+
+/* The header of a list; its length is bounded by the bytes left too. */
+static bool read_count(struct decoder *decoder, const char *field, uint32_t max, uint32_t *count) {
+    if (!wire_read_array(&decoder->in, count)) {
+        return fault_found(decoder, field, "an array");
+    }
+    if (*count > max) {
+        return wire_fault_set(decoder->fault, WIRE_REJECT_LIMIT, "%s: %s: %u are over %u",
+                              decoder->name, field, *count, max);
+    }
+    return true;
+}
+
+static void *allocate(struct decoder *decoder, const char *field, uint32_t count, size_t each) {
+    void *memory = calloc(count > 0 ? count : 1, each);
+    if (memory == NULL) {
+        wire_fault_set(decoder->fault, WIRE_REJECT_LIMIT, "%s: %s: no memory", decoder->name,
+                       field);
+    }
+    return memory;
+}
+
+/* A list of names that is allocated. */
+static bool read_names(struct decoder *decoder, const char *field, uint32_t max,
+                       const struct wire_text **names, uint32_t *count) {
+    if (!read_count(decoder, field, max, count)) {
+        return false;
+    }
+    struct wire_text *list = allocate(decoder, field, *count, sizeof *list);
+    if (list == NULL) {
+        return false;
+    }
+    *names = list; /* the caller frees it whatever follows */
+    for (uint32_t i = 0; i < *count; i++) {
+        if (!read_name(decoder, field, &list[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool read_tags(struct decoder *decoder, struct wire_define *define) {
+    if (!read_count(decoder, "tag", WIRE_TAGS_MAX, &define->tag_count)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < define->tag_count; i++) {
+        if (!read_name(decoder, "tag", &define->tags[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ------------------------------------------------------------------- HELLO */
+
+static bool read_role(struct decoder *decoder, enum wire_role *role) {
+    uint64_t value = 0;
+    bool read = read_u64(decoder, "role", WIRE_CLIENT, WIRE_SUPERVISOR, &value);
+    *role = (enum wire_role)value;
+    return read;
+}
+
+static bool check_hello(struct decoder *decoder, const struct wire_hello *hello) {
+    if (hello->version_min > hello->version_max) {
+        return wire_fault_set(decoder->fault, WIRE_REJECT_MALFORMED,
+                              "HELLO: version_max: %u is below version_min, %u", hello->version_max,
+                              hello->version_min);
+    }
+    if (hello->role == WIRE_WORKER && hello->slots == 0) {
+        return wire_fault_set(decoder->fault, WIRE_REJECT_MALFORMED, "HELLO: slots: 0 is below 1");
+    }
+    return true;
+}
+
+bool wire_hello_decode(const struct wire_message *message, struct wire_hello *hello,
+                       struct wire_fault *fault) {
+    struct decoder in;
+    *hello = (struct wire_hello){0};
+    if (open_body(&in, message, WIRE_HELLO, 13, fault) &&
+        read_u32(&in, "version_min", 0, UINT32_MAX, &hello->version_min) &&
+        read_u32(&in, "version_max", 0, UINT32_MAX, &hello->version_max) &&
+        read_role(&in, &hello->role) && read_session(&in, &hello->session) &&
+        read_any(&in, "epoch", &hello->epoch) && read_any(&in, "received", &hello->received) &&
+        read_name(&in, "name", &hello->name) && read_name(&in, "host", &hello->host) &&
+        read_any(&in, "pid", &hello->pid) &&
+        read_u32(&in, "slots", 0, WIRE_SLOTS_MAX, &hello->slots) &&
+        read_names(&in, "function", WIRE_FUNCTIONS_MAX, &hello->functions,
+                   &hello->function_count) &&
+        read_names(&in, "tag", WIRE_TAGS_MAX, &hello->tags, &hello->tag_count) &&
+        check_hello(&in, hello) && close_body(&in)) {
+        return true;
+    }
+    wire_hello_fini(hello);
+    return false;
+}
+
+void wire_hello_fini(struct wire_hello *hello) {
+    free((void *)hello->functions);
+    free((void *)hello->tags);
+    hello->functions = NULL;
+    hello->function_count = 0;
+    hello->tags = NULL;
+    hello->tag_count = 0;
+}
+
+/* ------------------------------------------------------------ the others */
+
+bool wire_welcome_decode(const struct wire_message *message, struct wire_welcome *welcome,
+                         struct wire_fault *fault) {
+    struct decoder in;
+    return open_body(&in, message, WIRE_WELCOME, 7, fault) &&
+           read_u32(&in, "version", 0, UINT32_MAX, &welcome->version) &&
+           read_any(&in, "epoch", &welcome->epoch) &&
+           read_flag(&in, "resumed", &welcome->resumed) &&
+           read_any(&in, "received", &welcome->received) &&
+           read_u32(&in, "heartbeat_ms", 1, UINT32_MAX, &welcome->heartbeat_ms) &&
+           read_u32(&in, "silence_ms", 1, UINT32_MAX, &welcome->silence_ms) &&
+           read_any(&in, "payload_max", &welcome->payload_max) && close_body(&in);
+}
+
+/* A code of a later version is taken as it is: a REJECT is only logged, or final for HELLO. */
+bool wire_reject_decode(const struct wire_message *message, struct wire_reject *reject,
+                        struct wire_fault *fault) {
+    struct decoder in;
+    uint32_t code = 0;
+    if (!open_body(&in, message, WIRE_REJECT, 3, fault) ||
+        !read_u32(&in, "about", 0, UINT32_MAX, &reject->about) ||
+        !read_u32(&in, "code", 1, UINT16_MAX, &code) ||
+        !read_text(&in, "text", WIRE_TEXT_BYTES_MAX, &reject->text) || !close_body(&in)) {
+        return false;
+    }
+    reject->code = (enum wire_reject_code)code;
+    return true;
+}
+
+bool wire_define_decode(const struct wire_message *message, struct wire_define *define,
+                        struct wire_fault *fault) {
+    struct decoder in;
+    uint32_t priority = 0;
+    if (!open_body(&in, message, WIRE_DEFINE, 10, fault) ||
+        !read_u32(&in, "class", 0, WIRE_CLASSES_MAX - 1, &define->class_index) ||
+        !read_name(&in, "function", &define->function) || !read_tags(&in, define) ||
+        !read_u32(&in, "priority", 0, 255, &priority) ||
+        !read_u32(&in, "flags", 0, WIRE_FLAG_CHUNK | WIRE_FLAG_AT_MOST_ONCE, &define->flags) ||
+        !read_u32(&in, "max_attempts", 1, WIRE_ATTEMPTS_MAX, &define->max_attempts) ||
+        !read_u64(&in, "queue_ms", 0, WIRE_DURATION_MS_MAX, &define->queue_ms) ||
+        !read_u64(&in, "run_ms", 0, WIRE_DURATION_MS_MAX, &define->run_ms) ||
+        !read_u32(&in, "retries", 0, UINT32_MAX, &define->retries) ||
+        !read_u64(&in, "retry_ms", 0, WIRE_DURATION_MS_MAX, &define->retry_ms) ||
+        !close_body(&in)) {
+        return false;
+    }
+    define->priority = (int32_t)priority - 128;
+    return true;
+}
+
+static bool read_leases(struct decoder *decoder, struct wire_child_died *died) {
+    if (!read_count(decoder, "lease", WIRE_WORKER_LEASES_MAX, &died->running_count)) {
+        return false;
+    }
+    uint64_t *leases = allocate(decoder, "lease", died->running_count, sizeof *leases);
+    if (leases == NULL) {
+        return false;
+    }
+    died->running = leases;
+    for (uint32_t i = 0; i < died->running_count; i++) {
+        if (!read_any(decoder, "lease", &leases[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool wire_child_died_decode(const struct wire_message *message, struct wire_child_died *died,
+                            struct wire_fault *fault) {
+    struct decoder in;
+    *died = (struct wire_child_died){0};
+    if (open_body(&in, message, WIRE_CHILD_DIED, 8, fault) && read_session(&in, &died->session) &&
+        read_any(&in, "pid", &died->pid) && read_u32(&in, "signal", 0, UINT32_MAX, &died->signal) &&
+        read_u32(&in, "exit_code", 0, UINT32_MAX, &died->exit_code) &&
+        read_name(&in, "host", &died->host) && read_flag(&in, "expected", &died->expected) &&
+        read_leases(&in, died) && close_body(&in)) {
+        return true;
+    }
+    wire_child_died_fini(died);
+    return false;
+}
+
+void wire_child_died_fini(struct wire_child_died *died) {
+    free((void *)died->running);
+    died->running = NULL;
+    died->running_count = 0;
+}
+
+bool wire_heartbeat_decode(const struct wire_message *message, uint64_t *sent,
+                           struct wire_fault *fault) {
+    struct decoder in;
+    return open_body(&in, message, WIRE_HEARTBEAT, 1, fault) && read_any(&in, "sent", sent) &&
+           close_body(&in);
+}
+
+bool wire_resume_decode(const struct wire_message *message, uint64_t *received,
+                        struct wire_fault *fault) {
+    struct decoder in;
+    return open_body(&in, message, WIRE_RESUME, 1, fault) && read_any(&in, "received", received) &&
+           close_body(&in);
+}
+
+bool wire_plain_decode(const struct wire_message *message, enum wire_type type,
+                       struct wire_fault *fault) {
+    struct decoder in;
+    return open_body(&in, message, type, 0, fault) && close_body(&in);
+}
