@@ -22,8 +22,7 @@
 struct executor_class {
     struct base_map_node node;       /* in executor->classes */
     const furrow_function *function; /* NULL: only the name is known */
-    struct wire_define define; /* class_index: the position among this executor's classes, from
-                                        0 without gaps */
+    struct wire_define define; /* class_index: from 0 without gaps, the executor's own count */
     bool plain;                /* no priority, timeouts or retries */
     uint64_t own;              /* the executor's, 0 at first */
 };
@@ -31,6 +30,10 @@ struct executor_class {
 struct executor_ops {
     const char *scheme;
     bool allow_pointers; /* values may have pointers (p) in them */
+
+    /* define is told of a new class before its first task. One call at a time. On error, with the error
+     * text set, the class is forgotten and the submit fails. NULL: need not know. */
+    furrow_status (*define)(furrow_executor *executor, struct executor_class *class_);
 
     /* submit takes over the executor's reference to a PENDING future with class and arguments, and
      * never blocks on a task. Any thread. On error (a status, with the error text set) nothing has

@@ -22,45 +22,45 @@
 #include "wire/message.h"
 
 struct executor_class;
-struct future_keep;
+struct future_kept;
 struct future_watch;
 
-/* The state word: an enum furrow_future_state in the low bits, and flags. It is the futex. */
-enum {
-    FUTURE_STATE_BITS = 3,
-    FUTURE_WAITED = 4,    /* somebody sleeps on the word */
-    FUTURE_WATCHED = 8,   /* the list of watches is not empty */
-    FUTURE_HOLD_ONE = 16, /* from here on: how many cancellers are on their way to the executor */
-};
+/* The word of a future: its state in the lowest two bits (enum furrow_future_state), flags, and the
+ * count of references in the upper half, so that resolving and letting go is one atomic operation. The
+ * lower half is the futex. */
+#define FUTURE_STATE    UINT64_C(3)
+#define FUTURE_WAITED   UINT64_C(4)  /* somebody sleeps on it */
+#define FUTURE_WATCHED  UINT64_C(8)  /* it has, or had, watches */
+#define FUTURE_HOLD_ONE UINT64_C(16) /* from here up: user threads on their way into the executor */
+#define FUTURE_HOLDS    UINT64_C(0xfffffff0)
+#define FUTURE_REF_ONE  (UINT64_C(1) << 32)
 
 /* Where the bytes at task.data are. */
 enum future_storage {
-    FUTURE_INLINE,    /* in the future itself; static bytes too */
+    FUTURE_BORROWED,  /* in the future itself, or static */
     FUTURE_ALLOCATED, /* malloc */
-    FUTURE_BLOB,      /* task.large, a reference of the future's */
+    FUTURE_BLOB,      /* in task.large, a reference of the future's */
 };
 
 #define FUTURE_BYTES        192
 #define FUTURE_INLINE_BYTES (FUTURE_BYTES - 48 - sizeof(struct client_task))
 
 struct furrow_future {
-    atomic_uint state;
-    atomic_uint refs;
-    _Atomic(struct future_watch *) watches; /* the newest first */
-    _Atomic(struct future_keep *) keeps;    /* decoded error, terminated strings */
-    furrow_executor *executor;    /* NULL: nobody's. May be gone once the future is done */
-    struct executor_class *class; /* goes with the executor */
-    uint8_t storage;              /* enum future_storage */
-    uint8_t kind;                 /* enum wire_kind, once done */
-    uint8_t own_flags;            /* the executor's, 0 at first */
-    uint8_t attempt;              /* likewise */
-    uint32_t own;                 /* likewise */
+    _Atomic uint64_t word;
+    struct future_watch *watches;       /* a ring, the oldest first; under the lock of watch.c */
+    _Atomic(struct future_kept *) kept; /* decoded error, terminated strings: until it is freed */
+    furrow_executor *executor;          /* NULL: nobody's. May be gone once the future is done */
+    struct executor_class *class_;      /* goes with the executor */
+    uint8_t storage;                    /* enum future_storage */
+    uint8_t kind;                       /* enum wire_kind, once done */
+    uint16_t own_flags;                 /* the executor's, 0 at first */
+    uint32_t own;                       /* likewise */
 
     /* The executor's place for it. From submit until it is resolved, task.data and task.size are the
      * packed arguments, and task.large their blob if they are large; afterwards all three are the
      * result. The link is whichever of the four the executor needs. */
     union {
-        struct furrow_future *next; /* chains of submit_chain */
+        furrow_future *next; /* chains of submit_chain */
         struct base_work work;
         struct base_inbox_node inbox;
         struct client_task task;
@@ -69,6 +69,7 @@ struct furrow_future {
 };
 
 _Static_assert(sizeof(struct furrow_future) == FUTURE_BYTES, "a future is three cache lines");
+_Static_assert(FUTURE_INLINE_BYTES >= 48, "small arguments fit inside");
 
 static inline furrow_future *future_of_task(struct client_task *task) {
     return BASE_CONTAINER_OF(task, struct furrow_future, task);
@@ -112,14 +113,16 @@ bool future_fail(furrow_future *future, enum wire_kind kind, uint32_t attempt, c
  * a reference, and the executor keeps its own. False: it was not PENDING (it may be CANCELLED). */
 bool future_cancel_now(furrow_future *future);
 
-/* future_drop drops a reference; the last one frees the future. */
+/* future_drop drops a reference; the last one frees the future. future_keep adds one. */
 void future_drop(furrow_future *future);
-void future_keep(furrow_future *future); /* adds one */
+static inline void future_keep(furrow_future *future) {
+    atomic_fetch_add_explicit(&future->word, FUTURE_REF_ONE, memory_order_relaxed);
+}
 
 /* future_state is the state as of now. What the resolver wrote is seen by whoever sees a done state. */
 static inline furrow_future_state future_state(const furrow_future *future) {
-    return (furrow_future_state)(atomic_load_explicit(&future->state, memory_order_acquire) &
-                                 FUTURE_STATE_BITS);
+    return (furrow_future_state)(atomic_load_explicit(&future->word, memory_order_acquire) &
+                                 FUTURE_STATE);
 }
 static inline bool future_done(const furrow_future *future) {
     return future_state(future) >= FURROW_CANCELLED;
@@ -128,31 +131,58 @@ static inline bool future_done(const furrow_future *future) {
 /* Between begin and end, wakes that this thread's resolves owe are put off until the end (or until
  * there are many), so that a thread that waits for a row of futures wakes once for all of them.
  * Callbacks are not put off. Not nested; nothing in between may block for long. */
+#define FUTURE_BATCH_OWED 64
 struct future_batch {
     unsigned count;
-    furrow_future *owed[64]; /* referenced */
+    struct future_owed {
+        void (*settle)(void *object);
+        void *object;
+    } owed[FUTURE_BATCH_OWED];
 };
 void future_batch_begin(struct future_batch *batch);
 void future_batch_end(struct future_batch *batch);
 
-/* ------------------------------------------------------------------ watches */
+/* ------------------------------------------------------------ for the front */
+
+/* future_take_arguments makes `size` malloced bytes the arguments of a new future, which owns them on
+ * success. They become a blob if they are large. False: no memory. */
+bool future_take_arguments(furrow_future *future, uint8_t *data, size_t size);
+
+/* future_finish is future_resolve for a future without an executor: no reference is dropped. The
+ * caller has seen to it that nobody else resolves it. */
+void future_finish(furrow_future *future, enum wire_kind kind, const void *data, size_t size);
+
+/* future_owe calls settle(object), which wakes somebody: at the end of this thread's batch if it has
+ * one, else now. */
+void future_owe(void (*settle)(void *object), void *object);
 
 /* A watch hangs on one future and is told once when it is done. It belongs to its owner, who may free
  * it in `notify`. */
 struct future_watch {
-    struct future_watch *next;
+    struct future_watch *next, *prev;
     void (*notify)(struct future_watch *watch, furrow_future *future);
 };
 
 /* future_watch hangs a watch on a future. notify is called exactly once: later, by the thread that
  * resolves the future and in the order in which watches were added; or at once, in this thread, if the
- * future is done already. The caller has a reference to the future during this call, and notify until
- * it returns. */
+ * future is done already. The caller has a reference during this call; notify is called under one. */
 void future_watch(furrow_future *future, struct future_watch *watch);
 
-/* future_wait_until blocks until the future is done or deadline_ns (base_clock_ns) has passed.
- * Returns FURROW_OK, FURROW_ETIMEOUT, or FURROW_EDEADLOCK (in a callback of its executor); sets no
- * error text. */
+/* future_unwatch takes the watch away again. False: too late, notify has been called or is about to be
+ * called by another thread. */
+bool future_unwatch(furrow_future *future, struct future_watch *watch);
+
+/* future_wait_until blocks until the future is done or deadline_ns (base_clock_ns; 0 only looks,
+ * UINT64_MAX for ever) has passed. Returns FURROW_OK, FURROW_ETIMEOUT, or FURROW_EDEADLOCK (it would
+ * block, in a callback of its own executor); sets no error text. */
 furrow_status future_wait_until(furrow_future *future, uint64_t deadline_ns);
+
+/* future_deadline turns a timeout of the public interface into a deadline for future_wait_until and
+ * its like: 0 for timeout 0, UINT64_MAX for a negative one. */
+uint64_t future_deadline(double timeout);
+
+/* future_error_of gives the decoded error of a finished future whose kind is an error; it belongs to
+ * the future. NULL: no memory. */
+const furrow_error *future_error_of(furrow_future *future);
 
 #endif
