@@ -15,13 +15,18 @@ struct client_config {
     uint64_t seed;
     const char *name, *host; /* borrowed for the core's life */
     int64_t pid;
+    bool await_transport; /* say no HELLO before the first CLIENT_RECONNECTED */
 };
+/* client_core_new: NULL without memory. */
 struct client_core *client_core_new(const struct client_config *config, uint64_t now_ns);
-void client_core_free(struct client_core *core); /* tasks must be gone: client_core_abandon */
+void client_core_free(
+    struct client_core *core); /* no task may be left: CLIENT_BREAK; NULL is fine */
 
 /* What a task is besides its arguments; the same for many tasks, so it is interned.
  * client_class_intern gives the index of an equal class, made if need be. -1: no memory, -2: over
- * WIRE_CLASSES_MAX. The core copies what it needs. Not a per-task path: callers keep the index. */
+ * WIRE_CLASSES_MAX. The core copies what it needs. Not a per-task path: callers keep the index.
+ * The one call that may run beside client_step, in another thread, as long as only one runs at a
+ * time and a task of the class reaches a step after the call has returned. */
 int64_t client_class_intern(struct client_core *core, const struct wire_define *define);
 
 /* A task of this client; embedded in a future, so the core allocates nothing for it. The caller
@@ -34,6 +39,7 @@ struct client_task {
     struct wire_blob *large; /* the bytes as a blob, if size >= WIRE_LARGE_BYTES_MIN; else NULL */
     /* the core's: */
     uint64_t id;
+    uint64_t start_by_ns; /* the class's queue_ms from submission on; 0: no limit */
     struct base_node node;
     uint8_t state;
     uint8_t flags;
@@ -46,9 +52,10 @@ enum client_event_type {
     CLIENT_RECEIVE,
     CLIENT_RECONNECTED, /* the transport says so: HELLO is due */
     CLIENT_TICK,
-    CLIENT_FLUSH,  /* nothing more to take in now: send what has formed */
-    CLIENT_BREAK,  /* resolve every task with `kind` and `data` (an encoded wire_error), at once */
-    CLIENT_LEAVE,  /* say BYE (when all tasks are resolved); CLIENT_LEFT when acknowledged or after
+    CLIENT_FLUSH, /* nothing more to take in now: send what has formed */
+    CLIENT_BREAK, /* resolve every task with `kind` and `data` (an encoded wire_error), at once: one
+                      CLIENT_RESOLVE with all of them as its chain */
+    CLIENT_LEAVE, /* say BYE (when all tasks are resolved); CLIENT_LEFT when acknowledged or after
                       a second */
 };
 struct client_event {
@@ -61,13 +68,14 @@ struct client_event {
 };
 
 enum client_action_type {
-    CLIENT_SEND,      /* message; the reference is the shell's */
-    CLIENT_RESOLVE,   /* task has its outcome: kind, data (until the next step), large (likewise) */
-    CLIENT_BEGAN,     /* task is running */
-    CLIENT_VERDICT,   /* cancel of task: `yes` = it is cancelled and gone from the core; else it goes on */
+    CLIENT_SEND,    /* message; the reference is the shell's */
+    CLIENT_RESOLVE, /* task has its outcome: kind, data (until the next step), large (likewise). With
+                         `chain` the same outcome is that of all tasks behind it by `next` as well */
+    CLIENT_BEGAN,   /* task is running */
+    CLIENT_VERDICT, /* cancel of task: `yes` = it is cancelled and gone from the core; else it goes on */
     CLIENT_RECONNECT, /* the link has been silent for long: make a new connection */
     CLIENT_REFUSED,   /* the broker refuses us for good (text says why); tasks remain: BREAK them */
-    CLIENT_CONNECTED, /* WELCOME came (text: NULL) */
+    CLIENT_CONNECTED, /* WELCOME came (text: NULL); yes: from a broker that knew nothing of us */
     CLIENT_LEFT,
     CLIENT_LOG,
 };
@@ -75,6 +83,7 @@ struct client_action {
     enum client_action_type type;
     bool yes;
     bool warn;
+    bool chain;
     enum wire_kind kind;
     struct client_task *task;
     struct wire_message *message;
