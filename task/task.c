@@ -49,7 +49,7 @@ static __attribute__((cold)) furrow_status arguments_refused(furrow_task *task,
 }
 
 furrow_status furrow_task_args(furrow_task *task, const char *format, ...) {
-    struct wire_value_keeper keeper = {keep, &task->arena};
+    struct wire_value_keeper keeper = {keep, &task->arena, task->local};
     enum wire_value_status status;
     struct wire_value_fault fault;
     va_list arguments;

@@ -12,10 +12,16 @@
 struct base_buffer;
 
 /* wire_value_check walks headers only: counts <= bytes left, depth <= WIRE_DEPTH_MAX, no reserved
- * byte, strings are not checked for UTF-8. `data` must hold exactly *count whole values when count
- * is not NULL on return; false: malformed (truncated, trailing garbage or too deep). */
+ * byte; strings are not checked for UTF-8. O(size), no recursion, no memory.
+ *
+ * count  gets the number of values that `data` holds back to back, 0 for none; may be NULL
+ *
+ * False: malformed (truncated, trailing garbage or too deep). */
 bool wire_value_check(const void *data, size_t size, size_t *count);
-/* wire_value_skip gives the size of the first whole value in checked data. */
+/* wire_value_check_nested is the same with another depth, up to WIRE_NESTING_MAX: for what the library
+ * itself has wrapped around a user's values. */
+bool wire_value_check_nested(const void *data, size_t size, uint32_t depth_max, size_t *count);
+/* wire_value_skip gives the size of the first whole value in checked data; 0 if there is none. */
 size_t wire_value_skip(const void *data, size_t size);
 
 enum wire_value_status {
@@ -36,24 +42,39 @@ struct wire_value_fault {
 #define WIRE_EXT_POINTER 0x50
 
 /* wire_value_pack appends the values of a format to `out` and adds their number to *count; on error
- * `out` is as before. allow_pointers: whether p is allowed. */
+ * both are as before. allow_pointers: whether p is allowed. Errors:
+ *   FORMAT    a letter that is none, brackets that don't match, nesting over WIRE_DEPTH_MAX
+ *   MISMATCH  an argument that is no value: NULL for s, bytes for v that are not one whole value
+ *   TOOBIG    `out` would be larger than WIRE_PAYLOAD_BYTES_MAX
+ *   NOMEM, POINTER
+ * Faults name the argument by its position among the letters and opening brackets, from 1. */
 enum wire_value_status wire_value_pack(struct base_buffer *out, size_t *count, bool allow_pointers,
                                        const char *format, va_list *arguments,
                                        struct wire_value_fault *fault);
-/* wire_value_pack_small packs into fixed memory: the fast path of submit. Returns the bytes written,
- * or SIZE_MAX if it does not fit or the format has anything but scalars and short strings (then use
- * wire_value_pack, which tells the error). */
+/* wire_value_pack_small packs into fixed memory: the fast path of submit. Returns the bytes written
+ * and adds to *count, or SIZE_MAX if it does not fit or the format has anything but scalars, strings
+ * and binary (then begin the arguments anew with wire_value_pack, which also tells the error). */
 size_t wire_value_pack_small(uint8_t *out, size_t room, size_t *count, bool allow_pointers,
                              const char *format, va_list *arguments);
 
-/* Where unpacking copies terminated strings (s): a callback that returns memory which lives as long
- * as the value, or NULL without memory. keep NULL: s is a format error. */
+/* What only some callers allow when unpacking. */
 struct wire_value_keeper {
+    /* Where terminated copies of strings go (s): returns memory which lives as long as the value, or
+     * NULL without memory. keep NULL: s is a format error. */
     void *(*keep)(void *user, size_t size);
     void *user;
+    /* Whether p is allowed: only for values that never left this process, since any bytes can claim
+     * to be a pointer. */
+    bool allow_pointers;
 };
-/* wire_value_unpack reads checked data by a format; all values must be consumed unless it ends
- * with *. */
+/* wire_value_unpack reads data by a format; all values must be consumed unless it ends with *.
+ * Malformed data is never read beyond its end, but check it first: this only sees what it touches.
+ * On error, variables of letters before the failing one may have been set.
+ *
+ * keeper  NULL: neither s nor p
+ *
+ * Errors: FORMAT, MISMATCH (too few or too many values, another type, out of range), POINTER, NOMEM
+ * (keep returned NULL). */
 enum wire_value_status wire_value_unpack(const void *data, size_t size, const char *format,
                                          va_list *arguments,
                                          const struct wire_value_keeper *keeper,

@@ -1,0 +1,29 @@
+#include "wire/reader.h"
+#include "wire/value.h"
+
+bool wire_value_check_nested(const void *data, size_t size, uint32_t depth_max, size_t *count) {
+    struct wire_reader in = wire_reader_of(data, size);
+    size_t values = 0;
+    while (wire_left(&in) > 0) {
+        if (!wire_skip(&in, depth_max)) {
+            return false;
+        }
+        values++;
+    }
+    if (count != NULL) {
+        *count = values;
+    }
+    return true;
+}
+
+bool wire_value_check(const void *data, size_t size, size_t *count) {
+    return wire_value_check_nested(data, size, WIRE_DEPTH_MAX, count);
+}
+
+size_t wire_value_skip(const void *data, size_t size) {
+    struct wire_reader in = wire_reader_of(data, size);
+    if (!wire_skip(&in, WIRE_NESTING_MAX)) {
+        return 0;
+    }
+    return size - wire_left(&in);
+}
