@@ -43,9 +43,9 @@ struct link {
 /* link_init begins a link; heartbeat_ns, silence_ns: 0 for no heartbeats, for never silent. */
 void link_init(struct link *link, uint64_t now_ns, uint64_t heartbeat_ns, uint64_t silence_ns);
 void link_fini(struct link *link); /* drops what it keeps */
-/* link_reset begins a new stream, and drops kept messages. Its base is above every seq that this
- * link has used, and above those of the same session's links that were freed earlier (because it is
- * not below now_ns), so that no message of an old stream passes for one of the new. The broker calls
+/* link_reset begins a new stream, and drops kept messages. Its base is above every seq of the old
+ * stream, and of the same session's links that were freed a millisecond ago or longer (because bases
+ * rise with now_ns), so that no message of an old stream passes for one of the new. The broker calls
  * it when a HELLO can't be resumed, and tells the base as WELCOME's `received`. */
 void link_reset(struct link *link, uint64_t now_ns);
 
