@@ -45,12 +45,20 @@ enum wire_zmq_status wire_zmq_send(void *socket, const uint64_t *peer,
  * Returns OK, AGAIN, MALFORMED (too many frames, a peer that names itself), NOMEM, CLOSED. */
 enum wire_zmq_status wire_zmq_recv(void *socket, uint64_t *peer, struct wire_message **message);
 
-/* wire_zmq_router and wire_zmq_dealer make a socket and set every option: no linger, no high-water
- * mark (credit bounds what is sent), a largest frame, TCP keepalive, IPv6; for the dealer reconnection
- * from 10 ms to 2 s, and no queueing without a connection. Bind, connect and close it by ZeroMQ's
- * own calls.
+/* wire_zmq_router and wire_zmq_dealer make a socket and set every option: a short linger, no
+ * high-water mark (credit bounds what is sent), a largest frame, TCP keepalive; for the dealer
+ * reconnection from 10 ms to 2 s, and no queueing without a connection. zmq_close closes it.
  * They return NULL with errno as zmq_socket: EMFILE, ETERM, EFAULT. */
 void *wire_zmq_router(void *context);
 void *wire_zmq_dealer(void *context);
+
+/* wire_zmq_bind and wire_zmq_connect take ZeroMQ's endpoints; IPv6 addresses stand in brackets.
+ *
+ * bound  gets the endpoint as it came out (the port that * stood for), terminated; may be NULL
+ *
+ * They return 0, or an errno as zmq_bind and zmq_connect: EINVAL (no endpoint), EADDRINUSE,
+ * EADDRNOTAVAIL, ENODEV, EPROTONOSUPPORT, EMTHREAD; EINVAL too if `bound` is too short. */
+int wire_zmq_bind(void *socket, const char *endpoint, char *bound, size_t bound_bytes);
+int wire_zmq_connect(void *socket, const char *endpoint);
 
 #endif
