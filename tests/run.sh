@@ -94,12 +94,13 @@ tests() {
         note "$all passed"
     else
         note "$((all - bad)) passed, $bad FAILED"
+        summary="$summary$(sed -n '/^The following tests FAILED:$/,/^Errors while/{//!p}' "$log")
+"
         return 1
     fi
 }
 
 finish() {
-    section_start=0
     printf '\n======== Summary\n%s\n' "$summary"
     echo "$passed passed, $failed failed"
     [ "$failed" -eq 0 ]
@@ -112,6 +113,7 @@ if ! sh deploy/install-deps.sh test; then
     note FAILED
     finish
 fi
+note ok
 
 section "Release build (gcc)"
 if build release; then
