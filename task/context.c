@@ -229,8 +229,8 @@ static struct task_outcome run_chunk(furrow_task *context) {
 
     base_buffer_clear(&context->chunk);
     base_buffer_trim(&context->chunk, TASK_KEEP_BYTES);
-    if (!wire_value_check(context->arguments, context->size, &values) || values != 1 ||
-        !array_header(context->arguments, context->size, &count, &header)) {
+    if (!wire_value_check_nested(context->arguments, context->size, WIRE_NESTING_MAX, &values) ||
+        values != 1 || !array_header(context->arguments, context->size, &count, &header)) {
         return give_error(context, FURROW_EARGS, "the chunk is not an array of argument arrays");
     }
     (void)wire_value_begin_array(&context->chunk, count);

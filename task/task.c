@@ -58,12 +58,6 @@ furrow_status furrow_task_args(furrow_task *task, const char *format, ...) {
         return note(
             task, task_set_error(FURROW_EARGS, "arguments of %s: malformed", task->function->name));
     }
-    /* What comes from another process is never a pointer, whatever it says. */
-    if (!task->local && BASE_UNLIKELY(strchr(format, 'p') != NULL)) {
-        return note(task, task_set_error(FURROW_EARGS,
-                                         "arguments of %s: pointers (p) are for threads: only",
-                                         task->function->name));
-    }
     va_start(arguments, format);
     status = wire_value_unpack(task->arguments, task->size, format, &arguments, &keeper, &fault);
     va_end(arguments);
@@ -143,11 +137,6 @@ static int return_slowly(furrow_task *task, const char *format, va_list *argumen
     status = wire_value_pack(&task->result, &count, task->local, format, arguments, &fault);
     if (status != WIRE_VALUE_OK) {
         return result_refused(task, task_set_value_error(status, &fault));
-    }
-    if (count > UINT32_MAX || task->result.size > WIRE_PAYLOAD_BYTES_MAX) {
-        return result_refused(task, task_set_error(FURROW_ETOOBIG,
-                                                   "result of %s: over the limit of %u bytes",
-                                                   task->function->name, WIRE_PAYLOAD_BYTES_MAX));
     }
     result_taken(task, count);
     /* the array around several values is one level more */
