@@ -1,0 +1,525 @@
+#include "tests/conformance/harness.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void pid_and_thread(furrow_executor *pool, int64_t *pid, int64_t *thread) {
+    furrow_future *future = must(furrow_submit(pool, where, ""));
+
+    assert_ok(furrow_future_result(future, 30, "[ii]", pid, thread));
+    furrow_future_unref(&future);
+}
+
+static const furrow_error *error_of(furrow_future *future) {
+    const furrow_error *error = NULL;
+
+    assert_ok(furrow_future_error(future, 60, &error));
+    assert_non_null(error);
+    return error;
+}
+
+static void expect_pool_works(furrow_executor *pool) {
+    furrow_future *future = must(furrow_submit(pool, add, "ii", (int64_t)40, (int64_t)2));
+
+    assert_int_equal(result_int(future), 42);
+    furrow_future_unref(&future);
+}
+
+/* Better than CPython, where one dead child breaks the pool: its task is run again. */
+static void killed_child(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    int64_t pid, thread;
+    (void)state;
+
+    pid_and_thread(pool, &pid, &thread);
+    furrow_future *future = must(furrow_submit(pool, hold_once, "si", gate_path(), (int64_t)8));
+    gate_wait_started(1);
+    assert_int_equal(kill((pid_t)pid, SIGKILL), 0);
+    assert_int_equal(result_int(future), 8);
+    furrow_future_unref(&future);
+    int64_t later;
+    pid_and_thread(pool, &later, &thread);
+    assert_int_not_equal(later, pid);
+}
+
+static void an_idle_child_that_is_killed_is_replaced(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    int64_t pid, thread, later;
+    (void)state;
+
+    pid_and_thread(pool, &pid, &thread);
+    assert_int_equal(kill((pid_t)pid, SIGKILL), 0);
+    pid_and_thread(pool, &later, &thread);
+    assert_int_not_equal(later, pid);
+}
+
+/* A task that always takes its worker down fails in bounded time, and says how; its neighbours get
+ * their results. */
+static void expect_crash(const char *how, int32_t signal_number, int32_t exit_code) {
+    furrow_executor *pool = conformance_open(2);
+    furrow_future *others[40];
+
+    for (int64_t i = 0; i < 20; i++) {
+        others[i] = must(furrow_submit(pool, sleep_return, "di", 0.002, i));
+    }
+    furrow_future *bad = must(furrow_submit(pool, crash, "s", how));
+    for (int64_t i = 20; i < 40; i++) {
+        others[i] = must(furrow_submit(pool, sleep_return, "di", 0.002, i));
+    }
+    const furrow_error *error = error_of(bad);
+    assert_int_equal(error->kind, FURROW_ERROR_LOST);
+    assert_int_equal(error->signal, signal_number);
+    assert_int_equal(error->exit_code, exit_code);
+    assert_int_equal(error->attempt, 3);
+    assert_true(error->pid > 0);
+    assert_string_equal(error->function, "crash");
+    assert_true(strlen(error->host) > 0);
+    assert_true(strlen(error->message) > 0);
+    for (int64_t i = 0; i < 40; i++) {
+        assert_int_equal(result_int(others[i]), i);
+        furrow_future_unref(&others[i]);
+    }
+    expect_pool_works(pool);
+    furrow_future_unref(&bad);
+}
+
+static void segfault_in_a_task(void **state) {
+    (void)state;
+    expect_crash("segv", SIGSEGV, 0);
+}
+static void abort_in_a_task(void **state) {
+    (void)state;
+    expect_crash("abort", SIGABRT, 0);
+}
+static void exit_in_a_task(void **state) {
+    (void)state;
+    expect_crash("_exit", 0, 7);
+}
+static void stack_overflow_in_a_task(void **state) {
+    (void)state;
+    expect_crash("overflow", SIGSEGV, 0);
+}
+static void kill_in_a_task(void **state) {
+    (void)state;
+    expect_crash("kill", SIGKILL, 0);
+}
+
+static void a_task_that_crashes_once_is_run_again(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    static const char *const ways[] = {"segv", "abort", "_exit", "kill"};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        furrow_future *future = must(furrow_submit(pool, crash_once, "s", ways[i]));
+        assert_int_equal(result_int(future), 2);
+        furrow_future_unref(&future);
+    }
+}
+
+static void at_most_once_is_never_run_again(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    furrow_submit_options options = FURROW_SUBMIT_OPTIONS_INIT;
+    (void)state;
+
+    options.at_most_once = true;
+    furrow_future *future = must(furrow_submit_with(pool, &options, crash_once, "s", "kill"));
+    assert_int_equal(error_of(future)->kind, FURROW_ERROR_LOST);
+    furrow_future_unref(&future);
+    expect_pool_works(pool);
+}
+
+static void max_attempts_bounds_the_runs(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    furrow_submit_options options = FURROW_SUBMIT_OPTIONS_INIT;
+    (void)state;
+
+    options.max_attempts = 1;
+    furrow_future *once = must(furrow_submit_with(pool, &options, crash, "s", "kill"));
+    assert_int_equal(error_of(once)->attempt, 1);
+    options.max_attempts = 5;
+    furrow_future *more = must(furrow_submit_with(pool, &options, crash, "s", "kill"));
+    assert_int_equal(error_of(more)->attempt, 5);
+    furrow_future_unref(&once);
+    furrow_future_unref(&more);
+}
+
+static void an_endless_loop_is_ended_by_its_run_timeout(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    furrow_submit_options options = FURROW_SUBMIT_OPTIONS_INIT;
+    (void)state;
+
+    options.run_timeout = 0.1;
+    furrow_future *future = must(furrow_submit_with(pool, &options, crash, "s", "spin"));
+    assert_int_equal(error_of(future)->kind, FURROW_ERROR_DEADLINE);
+    furrow_future_unref(&future);
+    expect_pool_works(pool);
+}
+
+/* What CPython does, on request. */
+static void strict_breaks_at_the_first_death(void **state) {
+    furrow_options options = FURROW_OPTIONS_INIT;
+    options.strict = true;
+    furrow_executor *pool = conformance_open_with(1, &options, NULL);
+    furrow_future *futures[5];
+    (void)state;
+
+    furrow_future *bad = must(furrow_submit(pool, crash, "s", "kill"));
+    for (int64_t i = 0; i < 5; i++) {
+        futures[i] = furrow_submit(pool, square, "i", i);
+    }
+    const furrow_error *first = error_of(bad);
+    assert_int_equal(first->kind, FURROW_ERROR_BROKEN);
+    for (int i = 0; i < 5; i++) {
+        if (futures[i] != NULL) { /* not yet broken when it was submitted */
+            const furrow_error *error = error_of(futures[i]);
+            assert_int_equal(error->kind, FURROW_ERROR_BROKEN);
+            assert_ptr_not_equal(error, first);
+        }
+        furrow_future_unref(&futures[i]);
+    }
+    assert_null(furrow_submit(pool, square, "i", (int64_t)1));
+    assert_int_equal(furrow_last_status(), FURROW_EBROKEN);
+    assert_non_null(strstr(furrow_last_error(), "signal"));
+    furrow_future_unref(&bad);
+}
+
+/* ------------------------------------------------------- max_tasks_per_child */
+
+static void max_tasks_per_child_changes_processes(void **state) {
+    furrow_options options = FURROW_OPTIONS_INIT;
+    options.max_tasks_per_child = 3;
+    furrow_executor *pool = conformance_open_with(1, &options, NULL);
+    int64_t pids[9], thread;
+    (void)state;
+
+    for (int i = 0; i < 9; i++) {
+        pid_and_thread(pool, &pids[i], &thread);
+    }
+    for (int i = 0; i < 9; i++) {
+        assert_int_equal(pids[i], pids[i - i % 3]);
+    }
+    assert_int_not_equal(pids[0], pids[3]);
+    assert_int_not_equal(pids[3], pids[6]);
+}
+
+static void max_tasks_per_child_completes_the_backlog(void **state) {
+    furrow_options options = FURROW_OPTIONS_INIT;
+    options.max_tasks_per_child = 7;
+    furrow_executor *pool = conformance_open_with(2, &options, NULL);
+    furrow_future *futures[100];
+    (void)state;
+
+    for (int64_t i = 0; i < 100; i++) {
+        futures[i] = must(furrow_submit(pool, square, "i", i));
+    }
+    for (int64_t i = 0; i < 100; i++) {
+        assert_int_equal(result_int(futures[i]), i * i);
+        furrow_future_unref(&futures[i]);
+    }
+}
+
+static void max_tasks_per_child_shut_down_in_the_middle(void **state) {
+    furrow_options options = FURROW_OPTIONS_INIT;
+    options.max_tasks_per_child = 1;
+    furrow_executor *pool = conformance_open_with(2, &options, NULL);
+    furrow_future *futures[20];
+    (void)state;
+
+    for (int64_t i = 0; i < 20; i++) {
+        futures[i] = must(furrow_submit(pool, square, "i", i));
+    }
+    assert_ok(furrow_shutdown(pool, FURROW_SHUTDOWN_WAIT));
+    for (int64_t i = 0; i < 20; i++) {
+        int64_t value;
+        assert_ok(furrow_future_result(futures[i], 0, "i", &value));
+        assert_int_equal(value, i * i);
+        furrow_future_unref(&futures[i]);
+    }
+}
+
+/* A module that vanishes: its workers cannot be replaced. */
+static void failing_replacements_break_the_pool(void **state) {
+    char module[600], copy[1300];
+    furrow_options options = FURROW_OPTIONS_INIT;
+    (void)state;
+
+    snprintf(module, sizeof module, "%s/tasks.so", gate_path());
+    snprintf(copy, sizeof copy, "cp '%s' '%s'", FURROW_TASKS_PATH, module);
+    assert_int_equal(system(copy), 0);
+    setenv("FURROW_WORKER", FURROW_WORKER_PATH, 1);
+    options.module = module;
+    options.max_tasks_per_child = 2;
+    furrow_executor *pool = conformance_open_with(1, &options, NULL);
+    expect_pool_works(pool);
+    assert_int_equal(unlink(module), 0);
+    furrow_future *future = NULL;
+    for (int i = 0; i < 4; i++) { /* at the latest after two, a replacement is needed */
+        furrow_future_unref(&future);
+        future = furrow_submit_by_name(pool, NULL, "add", "ii", (int64_t)1, (int64_t)2);
+        if (future == NULL || furrow_future_result(future, 60, NULL) != FURROW_OK) {
+            break;
+        }
+    }
+    if (future != NULL) {
+        assert_int_equal(error_of(future)->kind, FURROW_ERROR_BROKEN);
+    }
+    assert_null(furrow_submit_by_name(pool, NULL, "add", "ii", (int64_t)1, (int64_t)2));
+    assert_int_equal(furrow_last_status(), FURROW_EBROKEN);
+    assert_non_null(strstr(furrow_last_error(), "tasks.so"));
+    furrow_future_unref(&future);
+    conformance_close();
+    unsetenv("FURROW_WORKER");
+}
+
+static void a_module_serves_programs_that_cannot_be_run_again(void **state) {
+    furrow_options options = FURROW_OPTIONS_INIT;
+    (void)state;
+
+    setenv("FURROW_WORKER", FURROW_WORKER_PATH, 1);
+    options.module = FURROW_TASKS_PATH;
+    furrow_executor *pool = conformance_open_with(2, &options, NULL);
+    furrow_future *future =
+        must(furrow_submit_by_name(pool, NULL, "add", "ii", (int64_t)20, (int64_t)3));
+    assert_int_equal(result_int(future), 23);
+    furrow_future_unref(&future);
+    conformance_close();
+    unsetenv("FURROW_WORKER");
+}
+
+/* --------------------------------------------------------------- initializer */
+
+static furrow_options initializer_options(furrow_buffer *args, int64_t value) {
+    furrow_options options = FURROW_OPTIONS_INIT;
+
+    assert_ok(furrow_buffer_pack(args, "i", value));
+    options.initializer = FURROW_FUNCTION(set_up);
+    options.initializer_args = furrow_buffer_data(args);
+    options.initializer_args_size = furrow_buffer_size(args);
+    return options;
+}
+
+static void initializer_runs_once_in_every_worker_before_its_first_task(void **state) {
+    furrow_buffer *args = must(furrow_buffer_new());
+    furrow_options options = initializer_options(args, 1234);
+    furrow_executor *pool = conformance_open_with(2, &options, NULL);
+    furrow_future *futures[20];
+    (void)state;
+
+    furrow_buffer_free(&args); /* it was copied */
+    for (int i = 0; i < 20; i++) {
+        futures[i] = must(furrow_submit(pool, was_set_up, ""));
+    }
+    for (int i = 0; i < 20; i++) {
+        int64_t value, in_process, in_thread;
+        assert_ok(furrow_future_result(futures[i], 30, "[iii]", &value, &in_process, &in_thread));
+        assert_int_equal(value, 1234);
+        assert_int_equal(conformance_kind == ON_THREADS ? in_thread : in_process, 1);
+        furrow_future_unref(&futures[i]);
+    }
+}
+
+static void a_failing_initializer_breaks_the_pool(void **state) {
+    furrow_buffer *args = must(furrow_buffer_new());
+    furrow_options options = initializer_options(args, -1);
+    furrow_executor *pool = conformance_open_with(1, &options, NULL);
+    (void)state;
+
+    furrow_buffer_free(&args);
+    furrow_future *future = furrow_submit(pool, square, "i", (int64_t)1);
+    if (future != NULL) {
+        assert_int_equal(error_of(future)->kind, FURROW_ERROR_BROKEN);
+    }
+    wait_for(conformance_logged("set_up was told to fail") >= 1);
+    assert_null(furrow_submit(pool, square, "i", (int64_t)1));
+    assert_int_equal(furrow_last_status(), FURROW_EBROKEN);
+    assert_non_null(strstr(furrow_last_error(), "set_up"));
+    furrow_future_unref(&future);
+}
+
+/* ---------------------------------------------- terminate_workers, kill_workers */
+
+static void expect_signalled(furrow_status (*signal_workers)(furrow_executor *)) {
+    furrow_executor *pool = conformance_open(1);
+
+    furrow_future *held = must(furrow_submit(pool, hold, "si", gate_path(), (int64_t)0));
+    furrow_future *waiting = must(furrow_submit(pool, mark, "si", gate_path(), (int64_t)1));
+    gate_wait_started(1);
+    assert_ok(signal_workers(pool));
+    const furrow_error *error = error_of(held);
+    assert_true(error->kind == FURROW_ERROR_LOST || error->kind == FURROW_ERROR_BROKEN);
+    error = error_of(waiting);
+    assert_true(error->kind == FURROW_ERROR_LOST || error->kind == FURROW_ERROR_BROKEN);
+    assert_null(furrow_submit(pool, square, "i", (int64_t)1));
+    assert_int_equal(furrow_last_status(), FURROW_EBROKEN);
+    assert_true(strlen(furrow_last_error()) > 0);
+    assert_ok(signal_workers(pool)); /* on dead workers: no error */
+    conformance_close();
+    assert_int_equal(gate_started(), 1);
+    furrow_future_unref(&held);
+    furrow_future_unref(&waiting);
+}
+
+static void terminate_workers(void **state) {
+    (void)state;
+    expect_signalled(furrow_terminate_workers);
+}
+
+static void kill_workers(void **state) {
+    (void)state;
+    expect_signalled(furrow_kill_workers);
+}
+
+static void signalling_before_the_start_is_no_error(void **state) {
+    (void)state;
+    assert_ok(furrow_terminate_workers(conformance_open(1)));
+    conformance_close();
+    assert_ok(furrow_kill_workers(conformance_open(1)));
+}
+
+static void signalling_is_for_processes_alone(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    (void)state;
+
+    assert_int_equal(furrow_terminate_workers(pool), FURROW_EUNSUPPORTED);
+    assert_int_equal(furrow_kill_workers(pool), FURROW_EUNSUPPORTED);
+    expect_pool_works(pool);
+}
+
+/* ------------------------------------------------------------ deadlock family */
+
+static void a_crash_at_any_stage_of_a_task(void **state) {
+    furrow_executor *pool = conformance_open(2);
+    (void)state;
+
+    furrow_future *unpacking = must(furrow_submit(pool, crash_unpacking, "i", (int64_t)1));
+    furrow_future *running = must(furrow_submit(pool, crash_once, "s", "abort"));
+    furrow_future *packing = must(furrow_submit(pool, crash_packing, "i", (int64_t)3));
+    assert_int_equal(result_int(unpacking), 1);
+    assert_int_equal(result_int(running), 2);
+    assert_int_equal(result_int(packing), 3);
+    furrow_future_unref(&unpacking);
+    furrow_future_unref(&running);
+    furrow_future_unref(&packing);
+}
+
+static void a_crash_among_a_thousand_large_payloads(void **state) {
+    furrow_executor *pool = conformance_open(2);
+    enum { COUNT = 1000, BYTES = 100000 };
+    furrow_future *futures[COUNT];
+    char *bytes = calloc(1, BYTES);
+    (void)state;
+
+    assert_non_null(bytes);
+    furrow_future *bad = NULL;
+    for (int i = 0; i < COUNT; i++) {
+        if (i == COUNT / 2) {
+            bad = must(furrow_submit(pool, crash_once, "s", "kill"));
+        }
+        futures[i] = must(furrow_submit(pool, identity, "B", bytes, (size_t)BYTES));
+    }
+    for (int i = 0; i < COUNT; i++) {
+        const void *back;
+        size_t size;
+        assert_ok(furrow_future_result(futures[i], 60, "B", &back, &size));
+        assert_int_equal(size, BYTES);
+        furrow_future_unref(&futures[i]);
+    }
+    assert_int_equal(result_int(bad), 2);
+    furrow_future_unref(&bad);
+    free(bytes);
+}
+
+static void a_crash_while_a_large_result_is_on_its_way(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    furrow_future *futures[8];
+    (void)state;
+
+    for (int i = 0; i < 8; i++) {
+        futures[i] = i % 2 == 0 ? must(furrow_submit(pool, big, "i", (int64_t)4 << 20))
+                                : must(furrow_submit(pool, crash_once, "s", "kill"));
+    }
+    for (int i = 0; i < 8; i++) {
+        const void *back;
+        size_t size;
+        if (i % 2 == 0) {
+            assert_ok(furrow_future_result(futures[i], 60, "B", &back, &size));
+            assert_int_equal(size, 4 << 20);
+        } else {
+            assert_int_equal(result_int(futures[i]), 2);
+        }
+        furrow_future_unref(&futures[i]);
+    }
+}
+
+static void a_crash_after_shutdown_was_called(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    (void)state;
+
+    furrow_future *held = must(furrow_submit(pool, hold, "si", gate_path(), (int64_t)3));
+    furrow_future *bad = must(furrow_submit(pool, crash, "s", "kill"));
+    furrow_future *good = must(furrow_submit(pool, square, "i", (int64_t)5));
+    gate_wait_started(1);
+    assert_ok(furrow_shutdown(pool, 0));
+    gate_open();
+    assert_ok(furrow_shutdown(pool, FURROW_SHUTDOWN_WAIT));
+    assert_int_equal(result_int(held), 3);
+    assert_int_equal(error_of(bad)->kind, FURROW_ERROR_LOST);
+    assert_int_equal(result_int(good), 25);
+    furrow_future_unref(&held);
+    furrow_future_unref(&bad);
+    furrow_future_unref(&good);
+}
+
+static void a_flood_of_submits(void **state) {
+    furrow_executor *pool = conformance_open(2);
+    enum { COUNT = 100000 };
+    furrow_future **futures = calloc(COUNT, sizeof *futures);
+    (void)state;
+
+    assert_non_null(futures);
+    for (int64_t i = 0; i < COUNT; i++) {
+        futures[i] = must(furrow_submit(pool, add, "ii", i, (int64_t)1));
+    }
+    for (int64_t i = 0; i < COUNT; i++) {
+        if (result_int(futures[i]) != i + 1) {
+            fail_msg("task %d has another's result", (int)i);
+        }
+        furrow_future_unref(&futures[i]);
+    }
+    free(futures);
+}
+
+static const struct conformance_row rows[] = {
+    ROW(killed_child, ON_WORKERS),
+    ROW(an_idle_child_that_is_killed_is_replaced, ON_WORKERS),
+    ROW(segfault_in_a_task, ON_WORKERS),
+    ROW(abort_in_a_task, ON_WORKERS),
+    ROW(exit_in_a_task, ON_WORKERS),
+    ROW(stack_overflow_in_a_task, ON_WORKERS),
+    ROW(kill_in_a_task, ON_WORKERS),
+    ROW(a_task_that_crashes_once_is_run_again, ON_WORKERS),
+    ROW(at_most_once_is_never_run_again, ON_WORKERS),
+    ROW(max_attempts_bounds_the_runs, ON_WORKERS),
+    ROW(an_endless_loop_is_ended_by_its_run_timeout, ON_WORKERS),
+    ROW(strict_breaks_at_the_first_death, ON_PROCESSES),
+    ROW(max_tasks_per_child_changes_processes, ON_PROCESSES),
+    ROW(max_tasks_per_child_completes_the_backlog, ON_PROCESSES),
+    ROW(max_tasks_per_child_shut_down_in_the_middle, ON_PROCESSES),
+    ROW(failing_replacements_break_the_pool, ON_PROCESSES),
+    ROW(a_module_serves_programs_that_cannot_be_run_again, ON_PROCESSES),
+    ROW(initializer_runs_once_in_every_worker_before_its_first_task, ON_THREADS | ON_PROCESSES),
+    ROW(a_failing_initializer_breaks_the_pool, ON_THREADS | ON_PROCESSES),
+    ROW(terminate_workers, ON_PROCESSES),
+    ROW(kill_workers, ON_PROCESSES),
+    ROW(signalling_before_the_start_is_no_error, ON_PROCESSES),
+    ROW(signalling_is_for_processes_alone, ON_THREADS | ON_REMOTE),
+    ROW(a_crash_at_any_stage_of_a_task, ON_WORKERS),
+    ROW(a_crash_among_a_thousand_large_payloads, ON_WORKERS),
+    ROW(a_crash_while_a_large_result_is_on_its_way, ON_WORKERS),
+    ROW(a_crash_after_shutdown_was_called, ON_WORKERS),
+    ROW(a_flood_of_submits, ON_ALL),
+};
+CONFORMANCE_MAIN("workers", rows)
