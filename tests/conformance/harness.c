@@ -1,22 +1,17 @@
 #include "tests/conformance/harness.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-extern char **environ;
+#include "tests/support/fleet.h"
 
 enum conformance_kind conformance_kind;
 
@@ -25,7 +20,7 @@ enum { LOG_LINES_MAX = 256 };
 static struct {
     furrow_executor *executor;
     char url[256];
-    pid_t broker, worker;
+    struct fleet fleet;
     char directory[64]; /* of this test: the gate, the broker's port file */
     pthread_mutex_t log_lock;
     char *log[LOG_LINES_MAX];
@@ -136,73 +131,21 @@ static void expect_nothing_left(void) {
 
 /* --------------------------------------------------------------------- fleet */
 
-static pid_t start(char *const argv[]) {
-    pid_t pid;
-    posix_spawnattr_t attr;
-    sigset_t none;
+static void start_fleet(int workers) {
+    static const char *const broker_more[] = {"--no-function-timeout", "1", NULL};
+    struct fleet_options options = {
+        .broker_path = FURROW_BROKER_PATH,
+        .worker_path = FURROW_WORKER_PATH,
+        .module = FURROW_TASKS_PATH,
+        .directory = now.directory,
+        .workers = workers,
+        .broker_more = broker_more,
+    };
 
-    posix_spawnattr_init(&attr);
-    sigemptyset(&none);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-    int error = posix_spawn(&pid, argv[0], NULL, &attr, argv, environ);
-    posix_spawnattr_destroy(&attr);
-    if (error != 0) {
-        fail_msg("%s: %s", argv[0], strerror(error));
+    if (!fleet_start(&now.fleet, &options)) {
+        fail_msg("%s", now.fleet.error);
     }
-    return pid;
-}
-
-static void stop(pid_t *pid) {
-    int status;
-
-    if (*pid <= 0) {
-        return;
-    }
-    kill(*pid, SIGTERM);
-    for (int turns = 0; turns < 10000; turns++) {
-        if (waitpid(*pid, &status, WNOHANG) == *pid) {
-            *pid = 0;
-            return;
-        }
-        pause_ms(1);
-    }
-    kill(*pid, SIGKILL);
-    waitpid(*pid, &status, 0);
-    *pid = 0;
-    fail_msg("a daemon did not stop on SIGTERM within 10 s");
-}
-
-static void start_broker(void) {
-    char port_file[PATH_MAX], line[200] = "";
-
-    snprintf(port_file, sizeof port_file, "%s/endpoint", now.directory);
-    char *argv[] = {
-        FURROW_BROKER_PATH, "--listen", "tcp://127.0.0.1:*",     "--port-file", port_file,
-        "--log-level",      "error",    "--no-function-timeout", "1",           NULL};
-    now.broker = start(argv);
-    for (int turns = 0; turns < 20000 && strchr(line, '\n') == NULL; turns++) {
-        FILE *file = fopen(port_file, "re");
-        if (file != NULL) {
-            if (fgets(line, sizeof line, file) == NULL) {
-                line[0] = '\0';
-            }
-            fclose(file);
-        }
-        pause_ms(1);
-    }
-    line[strcspn(line, "\n")] = '\0';
-    assert_string_not_equal(line, "");
-    snprintf(now.url, sizeof now.url, "%s", line);
-}
-
-static void start_worker(int workers) {
-    char count[16];
-
-    snprintf(count, sizeof count, "%d", workers);
-    char *argv[] = {FURROW_WORKER_PATH, "--connect", now.url,       "--module", FURROW_TASKS_PATH,
-                    "--processes",      count,       "--log-level", "error",    NULL};
-    now.worker = start(argv);
+    snprintf(now.url, sizeof now.url, "%s", now.fleet.url);
 }
 
 static void on_log(void *user, furrow_log_level level, const char *line) {
@@ -251,8 +194,7 @@ furrow_executor *conformance_open_with(int workers, furrow_options *options,
         snprintf(now.url, sizeof now.url, "processes:%d", workers);
         break;
     case ON_REMOTE:
-        start_broker();
-        start_worker(workers);
+        start_fleet(workers);
         break;
     case ON_WORKERS:
     case ON_ALL:
@@ -270,8 +212,9 @@ void conformance_close(void) {
     if (now.executor != NULL) {
         assert_ok(furrow_close(&now.executor));
     }
-    stop(&now.worker);
-    stop(&now.broker);
+    if (!fleet_stop(&now.fleet)) {
+        fail_msg("a daemon did not stop on SIGTERM within 10 s");
+    }
 }
 
 /* ---------------------------------------------------------------------- gate */
@@ -348,11 +291,11 @@ static int after_test(void **state) {
 }
 
 static void at_exit(void) {
-    if (now.worker > 0) {
-        kill(now.worker, SIGKILL);
+    if (now.fleet.worker > 0) {
+        kill(now.fleet.worker, SIGKILL);
     }
-    if (now.broker > 0) {
-        kill(now.broker, SIGKILL);
+    if (now.fleet.broker > 0) {
+        kill(now.fleet.broker, SIGKILL);
     }
 }
 
