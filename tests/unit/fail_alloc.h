@@ -1,5 +1,6 @@
 /* Makes allocations fail on purpose, in programs linked with furrow_fail_alloc: the linker puts these
- * functions between the program's own code (not the C library's) and malloc, calloc and realloc. */
+ * functions between the program's own code (not the C library's) and malloc, calloc, realloc and
+ * aligned_alloc. */
 #ifndef TEST_FAIL_ALLOC_H
 #define TEST_FAIL_ALLOC_H
 
