@@ -153,6 +153,9 @@ void client_step(struct client_core *core, uint64_t now_ns, const struct client_
     case CLIENT_CANCEL:
         client_cancel(core, now_ns, event->task);
         break;
+    case CLIENT_CANCEL_ALL:
+        client_cancel_all(core, now_ns);
+        break;
     case CLIENT_RECEIVE:
         client_session_receive(core, now_ns, event->message);
         break;

@@ -49,6 +49,7 @@ struct client_task {
 enum client_event_type {
     CLIENT_SUBMIT, /* task: a chain by `next`, in order, ending with NULL */
     CLIENT_CANCEL, /* task (one that is not resolved): answered by CLIENT_VERDICT or CLIENT_RESOLVE */
+    CLIENT_CANCEL_ALL, /* the same for every task there is; those that can be are cancelled at once */
     CLIENT_RECEIVE,
     CLIENT_RECONNECTED, /* the transport says so: HELLO is due */
     CLIENT_TICK,

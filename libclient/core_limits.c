@@ -41,12 +41,13 @@ static void cancels_shift(struct client_cancels *cancels) {
     }
 }
 
-static void verdict(struct client_core *core, struct client_task *task, bool yes) {
+static struct client_action *verdict(struct client_core *core, struct client_task *task, bool yes) {
     struct client_action *action = client_act(core, CLIENT_VERDICT);
 
     action->task = task;
     action->yes = yes;
     action->kind = WIRE_KIND_CANCELLED;
+    return action;
 }
 
 static uint64_t verdict_limit(const struct client_core *core) {
@@ -75,6 +76,33 @@ void client_cancel(struct client_core *core, uint64_t now_ns, struct client_task
     cancels->count++;
     *cancel_at(cancels, cancels->count - 1) =
         (struct client_cancel){task->id, now_ns + verdict_limit(core)};
+}
+
+static void cancel_named(struct client_core *core, uint64_t now_ns, struct base_list *list) {
+    BASE_LIST_FOREACH(list, node) {
+        if (client_reserve(core, 1)) {
+            client_cancel(core, now_ns, BASE_LIST_ENTRY(node, struct client_task, node));
+        }
+    }
+}
+
+void client_cancel_all(struct client_core *core, uint64_t now_ns) {
+    struct client_task *first = NULL, **last = &first;
+
+    BASE_LIST_FOREACH(&core->waiting, node) {
+        struct client_task *task = BASE_LIST_ENTRY(node, struct client_task, node);
+
+        if (!client_task_named(task)) {
+            client_task_leave(core, task);
+            *last = task;
+            last = &task->next;
+        }
+    }
+    if (first != NULL) {
+        verdict(core, first, true)->chain = true;
+    }
+    cancel_named(core, now_ns, &core->waiting);
+    cancel_named(core, now_ns, &core->sent);
 }
 
 void client_cancels_settle(struct client_core *core) {

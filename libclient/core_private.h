@@ -252,6 +252,7 @@ void client_tasks_started(struct client_core *core, struct wire_batch *batch);
 /* ---- core_limits.c: cancels and time limits ---- */
 
 void client_cancel(struct client_core *core, uint64_t now_ns, struct client_task *task);
+void client_cancel_all(struct client_core *core, uint64_t now_ns);
 /* client_cancels_flush tells the broker of cancels, after the tasks themselves. */
 void client_cancels_flush(struct client_core *core, uint64_t now_ns);
 /* client_cancels_settle forgets the first ones as far as they have their answer. */

@@ -180,8 +180,11 @@ static void carry_out(struct world *w, const struct client_action *action) {
         task->began++;
         break;
     case CLIENT_VERDICT:
-        task->verdicts++;
-        task->last = action->yes ? VERDICT_YES : VERDICT_NO;
+        for (struct client_task *at = action->task; at != NULL;
+             at = action->chain ? at->next : NULL) {
+            ((struct test_task *)at)->verdicts++;
+            ((struct test_task *)at)->last = action->yes ? VERDICT_YES : VERDICT_NO;
+        }
         break;
     case CLIENT_RECONNECT:
         w->reconnects++;

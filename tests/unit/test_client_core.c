@@ -403,6 +403,28 @@ static void many_cancels_are_all_told(void **state) {
     world_free(w);
 }
 
+static void all_can_be_cancelled_together(void **state) {
+    struct world *w = connected_world(3, PLENTY);
+
+    (void)state;
+    submit(w, 0, 10);
+    flush(w);
+    cancel(w, 0);
+    step(w, &(struct client_event){.type = CLIENT_CANCEL_ALL});
+    flush(w);
+    for (uint32_t i = 3; i < 10; i++) {
+        assert_int_equal(w->tasks[i].last, VERDICT_YES);
+    }
+    assert_int_equal(w->cancels, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(w->tasks[i].last, NOTHING);
+        verdict(w, w->submits[i].id, i != 1);
+        assert_int_equal(w->tasks[i].last, i != 1 ? VERDICT_YES : VERDICT_NO);
+    }
+    assert_int_equal(stats_of(w).sent, 1);
+    world_free(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tasks_arrive_in_order_with_their_class_and_bytes),
@@ -426,6 +448,7 @@ int main(void) {
         cmocka_unit_test(a_verdict_that_does_not_come_is_no),
         cmocka_unit_test(a_late_yes_still_ends_the_task),
         cmocka_unit_test(many_cancels_are_all_told),
+        cmocka_unit_test(all_can_be_cancelled_together),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
