@@ -204,8 +204,7 @@ bool wire_batch_open(struct wire_batch *batch, const struct wire_message *messag
     struct wire_envelope envelope;
     struct check check = {.message = message, .fault = fault, .next_large = 2};
     uint32_t group_count = 0;
-    if (!wire_open(message, &envelope, fault) ||
-        !wire_read_envelope(&check.in, message, &envelope, fault)) {
+    if (!wire_open_body(&check.in, message, &envelope, fault)) {
         return false;
     }
     check.layout = wire_layout_of(envelope.type);

@@ -14,7 +14,7 @@
  * areas become the frame themselves, and the writer takes a new one. */
 #define COPY_BYTES_MAX     (4u << 10)
 #define FIRST_BYTES        512u
-#define EXPECTED_BYTES_MAX (128u << 10)
+#define EXPECTED_BYTES_MAX WIRE_BATCH_BYTES_MAX
 
 /* Memory that is written to the end. */
 struct area {
@@ -77,8 +77,10 @@ static void area_next(struct area *area) {
 static struct wire_part area_part(struct area *area) {
     struct wire_part part = {area->data, area->size, NULL};
     if (area->size > COPY_BYTES_MAX) {
-        /* Shrinking doesn't move memory; if it fails, there is merely some to spare. */
-        uint8_t *exact = realloc(area->data, area->size);
+        /* Much that is not needed goes back; a little stays, as giving it back costs more than it is
+         * worth: large blocks of malloc are then mapped and faulted in anew each time. */
+        uint8_t *exact =
+            area->room - area->size > area->room / 4 ? realloc(area->data, area->size) : NULL;
         if (exact != NULL) {
             area->data = exact;
             area->room = area->size;

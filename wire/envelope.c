@@ -12,12 +12,11 @@ uint8_t *wire_write_envelope(uint8_t *at, enum wire_type type) {
     return wire_store64(at, 0);
 }
 
-bool wire_read_envelope(struct wire_reader *in, const struct wire_message *message,
-                        struct wire_envelope *envelope, struct wire_fault *fault) {
+static bool read_envelope(struct wire_reader *in, struct wire_envelope *envelope,
+                          struct wire_fault *fault) {
     static const char *const names[] = {"type", "seq", "ack"};
     uint64_t values[3];
     uint32_t fields;
-    *in = wire_reader_of(message->frames[0]->data, message->frames[0]->size);
     if (!wire_read_array(in, &fields)) {
         return wire_fault_set(fault, WIRE_REJECT_MALFORMED, "header: found %s instead of an array",
                               wire_found(in));
@@ -46,44 +45,49 @@ bool wire_read_envelope(struct wire_reader *in, const struct wire_message *messa
 /* Large frames and the small payloads' one, of a message of any type. */
 static bool check_frames(const struct wire_message *message, unsigned type,
                          struct wire_fault *fault) {
-    const char *name = wire_type_name(type);
-    bool batch = wire_shape_of(type) != NULL;
-    if (batch != (message->frame_count >= 2) && name[0] != '?') {
-        return wire_fault_set(fault, WIRE_REJECT_MALFORMED, "%s: has %u frames", name,
-                              message->frame_count);
+    const bool batch = wire_shape_of(type) != NULL;
+    if (batch != (message->frame_count >= 2) && (batch || wire_type_name(type)[0] != '?')) {
+        return wire_fault_set(fault, WIRE_REJECT_MALFORMED, "%s: has %u frames",
+                              wire_type_name(type), message->frame_count);
     }
     if (message->frame_count >= 2 && message->frames[1]->size > WIRE_BATCH_BYTES_MAX) {
         return wire_fault_set(fault, WIRE_REJECT_LIMIT, "%s: small payloads: %zu bytes are over %u",
-                              name, message->frames[1]->size, WIRE_BATCH_BYTES_MAX);
+                              wire_type_name(type), message->frames[1]->size, WIRE_BATCH_BYTES_MAX);
     }
     for (uint32_t i = 2; i < message->frame_count; i++) {
         size_t size = message->frames[i]->size;
         if (size < WIRE_LARGE_BYTES_MIN) {
             return wire_fault_set(fault, WIRE_REJECT_MALFORMED,
-                                  "%s: frame %u: %zu bytes are below %u", name, i, size,
-                                  WIRE_LARGE_BYTES_MIN);
+                                  "%s: frame %u: %zu bytes are below %u", wire_type_name(type), i,
+                                  size, WIRE_LARGE_BYTES_MIN);
         }
         if (size > WIRE_PAYLOAD_BYTES_MAX) {
             return wire_fault_set(fault, WIRE_REJECT_LIMIT, "%s: frame %u: %zu bytes are over %u",
-                                  name, i, size, WIRE_PAYLOAD_BYTES_MAX);
+                                  wire_type_name(type), i, size, WIRE_PAYLOAD_BYTES_MAX);
         }
     }
     return true;
 }
 
-bool wire_open(const struct wire_message *message, struct wire_envelope *envelope,
-               struct wire_fault *fault) {
-    struct wire_reader in;
+bool wire_open_body(struct wire_reader *in, const struct wire_message *message,
+                    struct wire_envelope *envelope, struct wire_fault *fault) {
     if (message->frame_count == 0 || message->frame_count > WIRE_FRAMES_MAX) {
         return wire_fault_set(fault, WIRE_REJECT_MALFORMED, "message: has %u frames",
                               message->frame_count);
     }
-    if (message->frames[0]->size > WIRE_HEADER_BYTES_MAX) {
+    const struct wire_blob *header = message->frames[0];
+    if (header->size > WIRE_HEADER_BYTES_MAX) {
         return wire_fault_set(fault, WIRE_REJECT_LIMIT, "header: %zu bytes are over %u",
-                              message->frames[0]->size, WIRE_HEADER_BYTES_MAX);
+                              header->size, WIRE_HEADER_BYTES_MAX);
     }
-    return wire_read_envelope(&in, message, envelope, fault) &&
-           check_frames(message, envelope->type, fault);
+    *in = wire_reader_of(header->data, header->size);
+    return read_envelope(in, envelope, fault) && check_frames(message, envelope->type, fault);
+}
+
+bool wire_open(const struct wire_message *message, struct wire_envelope *envelope,
+               struct wire_fault *fault) {
+    struct wire_reader in;
+    return wire_open_body(&in, message, envelope, fault);
 }
 
 void wire_stamp(struct wire_message *message, uint64_t seq, uint64_t ack) {

@@ -16,7 +16,7 @@ enum wire_value_status wire_format_fault(const struct wire_format *walk,
     return status;
 }
 
-bool wire_format_next(struct wire_format *walk, enum wire_value_status *status) {
+bool wire_format_next_slow(struct wire_format *walk, enum wire_value_status *status) {
     for (;;) {
         walk->letter = *walk->at;
         switch (walk->letter) {

@@ -28,6 +28,23 @@ static const struct form forms[32] = {
     [0x1e] = {WIRE_SORT_MAP, 2, 0, 0},   [0x1f] = {WIRE_SORT_MAP, 4, 0, 0},
 };
 
+#define SIXTEEN(n) n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n
+
+const uint8_t wire_simple_bytes[256] = {
+    SIXTEEN(1), SIXTEEN(1), SIXTEEN(1), SIXTEEN(1), /* 0x00: positive fixint */
+    SIXTEEN(1), SIXTEEN(1), SIXTEEN(1), SIXTEEN(1), /* 0x40 */
+    SIXTEEN(0), SIXTEEN(0),                         /* 0x80: fixmap, fixarray */
+    1,          2,          3,          4,          5,  6,  7,  8,  9,
+    10,         11,         12,         13,         14, 15, 16, /* 0xa0: fixstr */
+    17,         18,         19,         20,         21, 22, 23, 24, 25,
+    26,         27,         28,         29,         30, 31, 32, /* 0xb0 */
+    1,          0,          1,          1,          0,  0,  0,  0,  0,
+    0,          5,          9,          2,          3,  5,  9, /* 0xc0: nil, booleans, floats, unsigned */
+    2,          3,          5,          9,          3,  4,  6,  10, 18,
+    0,          0,          0,          0,          0,  0,  0, /* 0xd0: signed, fixext */
+    SIXTEEN(1), SIXTEEN(1),                                    /* 0xe0: negative fixint */
+};
+
 static inline uint32_t load_length(const uint8_t *at, uint8_t bytes) {
     return bytes == 1 ? *at : bytes == 2 ? wire_load16(at) : wire_load32(at);
 }
@@ -88,32 +105,42 @@ bool wire_peek(const struct wire_reader *in, struct wire_head *head) {
 }
 
 bool wire_skip(struct wire_reader *in, uint32_t depth_max) {
-    struct wire_reader walk = *in;
-    uint64_t left[WIRE_NESTING_MAX]; /* children still to come, of each open container */
+    const uint8_t *at = in->at;
+    const uint8_t *const end = in->end;
+    uint64_t rest = 1;                /* values to come at this level */
+    uint64_t outer[WIRE_NESTING_MAX]; /* the same of the containers around it */
     uint32_t depth = 0;
     BASE_ASSERT(depth_max <= WIRE_NESTING_MAX);
-    do {
-        struct wire_head head;
-        if (!peek(&walk, &head)) {
-            return false;
-        }
-        walk.at += head.bytes + (size_t)head.body;
-        if (head.sort == WIRE_SORT_ARRAY || head.sort == WIRE_SORT_MAP) {
-            if (depth == depth_max) {
+    for (;;) {
+        size_t simple = at < end ? wire_simple_bytes[*at] : 0;
+        if (BASE_LIKELY(simple > 0)) {
+            if ((size_t)(end - at) < simple) {
                 return false;
             }
-            if (head.children > 0) {
-                left[depth++] = head.children;
-                continue;
+            at += simple;
+        } else {
+            struct wire_head head;
+            if (!peek(&(struct wire_reader){at, end}, &head)) {
+                return false;
+            }
+            at += head.bytes + (size_t)head.body;
+            if (head.sort == WIRE_SORT_ARRAY || head.sort == WIRE_SORT_MAP) {
+                if (depth == depth_max) {
+                    return false;
+                }
+                outer[depth++] = rest - 1;
+                rest = head.children + 1;
             }
         }
-        /* A value is complete, and with it every container whose last child it is. */
-        while (depth > 0 && --left[depth - 1] == 0) {
-            depth--;
+        rest--;
+        while (rest == 0) {
+            if (depth == 0) {
+                in->at = at;
+                return true;
+            }
+            rest = outer[--depth];
         }
-    } while (depth > 0);
-    in->at = walk.at;
-    return true;
+    }
 }
 
 const char *wire_found(const struct wire_reader *in) {

@@ -111,6 +111,10 @@ struct wire_head {
  * bytes enough for its children. It doesn't move. False: truncated, or the reserved byte. */
 bool wire_peek(const struct wire_reader *in, struct wire_head *head);
 
+/* The whole size of a value that begins with this byte; 0 if that takes more than the byte to know
+ * (a length, children), or if it is reserved. */
+extern const uint8_t wire_simple_bytes[256];
+
 /* wire_skip goes over one whole value; false (and the reader stays): it is malformed, or nested
  * deeper than `depth_max`. O(bytes), no recursion. */
 bool wire_skip(struct wire_reader *in, uint32_t depth_max);

@@ -30,8 +30,8 @@ const struct wire_layout *wire_layout_of(unsigned type);
 uint8_t *wire_write_envelope(uint8_t *at, enum wire_type type);
 
 struct wire_reader;
-/* wire_read_envelope reads them from the first frame and leaves the reader at the body. */
-bool wire_read_envelope(struct wire_reader *in, const struct wire_message *message,
-                        struct wire_envelope *envelope, struct wire_fault *fault);
+/* wire_open_body is wire_open that leaves a reader at the body. */
+bool wire_open_body(struct wire_reader *in, const struct wire_message *message,
+                    struct wire_envelope *envelope, struct wire_fault *fault);
 
 #endif

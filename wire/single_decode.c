@@ -13,14 +13,13 @@ struct decoder {
     uint32_t more_fields; /* of a later version, behind those that we know */
 };
 
-static bool open_body(struct decoder *decoder, const struct wire_message *message,
-                      enum wire_type type, uint32_t fields, struct wire_fault *fault) {
+static bool begin(struct decoder *decoder, const struct wire_message *message, enum wire_type type,
+                  uint32_t fields, struct wire_fault *fault) {
     struct wire_envelope envelope;
     uint32_t found;
     decoder->name = wire_type_name(type);
     decoder->fault = fault;
-    if (!wire_open(message, &envelope, fault) ||
-        !wire_read_envelope(&decoder->in, message, &envelope, fault)) {
+    if (!wire_open_body(&decoder->in, message, &envelope, fault)) {
         return false;
     }
     if (envelope.type != type) {
@@ -40,7 +39,7 @@ static bool open_body(struct decoder *decoder, const struct wire_message *messag
     return true;
 }
 
-static bool close_body(struct decoder *decoder) {
+static bool end(struct decoder *decoder) {
     for (uint32_t i = 0; i < decoder->more_fields; i++) {
         if (!wire_skip(&decoder->in, WIRE_DEPTH_MAX)) {
             return wire_fault_set(decoder->fault, WIRE_REJECT_MALFORMED,
@@ -198,7 +197,7 @@ bool wire_hello_decode(const struct wire_message *message, struct wire_hello *he
                        struct wire_fault *fault) {
     struct decoder in;
     *hello = (struct wire_hello){0};
-    if (open_body(&in, message, WIRE_HELLO, 13, fault) &&
+    if (begin(&in, message, WIRE_HELLO, 13, fault) &&
         read_u32(&in, "version_min", 0, UINT32_MAX, &hello->version_min) &&
         read_u32(&in, "version_max", 0, UINT32_MAX, &hello->version_max) &&
         read_role(&in, &hello->role) && read_session(&in, &hello->session) &&
@@ -209,7 +208,7 @@ bool wire_hello_decode(const struct wire_message *message, struct wire_hello *he
         read_names(&in, "function", WIRE_FUNCTIONS_MAX, &hello->functions,
                    &hello->function_count) &&
         read_names(&in, "tag", WIRE_TAGS_MAX, &hello->tags, &hello->tag_count) &&
-        check_hello(&in, hello) && close_body(&in)) {
+        check_hello(&in, hello) && end(&in)) {
         return true;
     }
     wire_hello_fini(hello);
@@ -230,14 +229,14 @@ void wire_hello_fini(struct wire_hello *hello) {
 bool wire_welcome_decode(const struct wire_message *message, struct wire_welcome *welcome,
                          struct wire_fault *fault) {
     struct decoder in;
-    return open_body(&in, message, WIRE_WELCOME, 7, fault) &&
+    return begin(&in, message, WIRE_WELCOME, 7, fault) &&
            read_u32(&in, "version", 0, UINT32_MAX, &welcome->version) &&
            read_any(&in, "epoch", &welcome->epoch) &&
            read_flag(&in, "resumed", &welcome->resumed) &&
            read_any(&in, "received", &welcome->received) &&
            read_u32(&in, "heartbeat_ms", 1, UINT32_MAX, &welcome->heartbeat_ms) &&
            read_u32(&in, "silence_ms", 1, UINT32_MAX, &welcome->silence_ms) &&
-           read_any(&in, "payload_max", &welcome->payload_max) && close_body(&in);
+           read_any(&in, "payload_max", &welcome->payload_max) && end(&in);
 }
 
 /* A code of a later version is taken as it is: a REJECT is only logged, or final for HELLO. */
@@ -245,10 +244,10 @@ bool wire_reject_decode(const struct wire_message *message, struct wire_reject *
                         struct wire_fault *fault) {
     struct decoder in;
     uint32_t code = 0;
-    if (!open_body(&in, message, WIRE_REJECT, 3, fault) ||
+    if (!begin(&in, message, WIRE_REJECT, 3, fault) ||
         !read_u32(&in, "about", 0, UINT32_MAX, &reject->about) ||
         !read_u32(&in, "code", 1, UINT16_MAX, &code) ||
-        !read_text(&in, "text", WIRE_TEXT_BYTES_MAX, &reject->text) || !close_body(&in)) {
+        !read_text(&in, "text", WIRE_TEXT_BYTES_MAX, &reject->text) || !end(&in)) {
         return false;
     }
     reject->code = (enum wire_reject_code)code;
@@ -259,7 +258,7 @@ bool wire_define_decode(const struct wire_message *message, struct wire_define *
                         struct wire_fault *fault) {
     struct decoder in;
     uint32_t priority = 0;
-    if (!open_body(&in, message, WIRE_DEFINE, 10, fault) ||
+    if (!begin(&in, message, WIRE_DEFINE, 10, fault) ||
         !read_u32(&in, "class", 0, WIRE_CLASSES_MAX - 1, &define->class_index) ||
         !read_name(&in, "function", &define->function) || !read_tags(&in, define) ||
         !read_u32(&in, "priority", 0, 255, &priority) ||
@@ -268,8 +267,7 @@ bool wire_define_decode(const struct wire_message *message, struct wire_define *
         !read_u64(&in, "queue_ms", 0, WIRE_DURATION_MS_MAX, &define->queue_ms) ||
         !read_u64(&in, "run_ms", 0, WIRE_DURATION_MS_MAX, &define->run_ms) ||
         !read_u32(&in, "retries", 0, UINT32_MAX, &define->retries) ||
-        !read_u64(&in, "retry_ms", 0, WIRE_DURATION_MS_MAX, &define->retry_ms) ||
-        !close_body(&in)) {
+        !read_u64(&in, "retry_ms", 0, WIRE_DURATION_MS_MAX, &define->retry_ms) || !end(&in)) {
         return false;
     }
     define->priority = (int32_t)priority - 128;
@@ -297,11 +295,11 @@ bool wire_child_died_decode(const struct wire_message *message, struct wire_chil
                             struct wire_fault *fault) {
     struct decoder in;
     *died = (struct wire_child_died){0};
-    if (open_body(&in, message, WIRE_CHILD_DIED, 8, fault) && read_session(&in, &died->session) &&
+    if (begin(&in, message, WIRE_CHILD_DIED, 8, fault) && read_session(&in, &died->session) &&
         read_any(&in, "pid", &died->pid) && read_u32(&in, "signal", 0, UINT32_MAX, &died->signal) &&
         read_u32(&in, "exit_code", 0, UINT32_MAX, &died->exit_code) &&
         read_name(&in, "host", &died->host) && read_flag(&in, "expected", &died->expected) &&
-        read_leases(&in, died) && close_body(&in)) {
+        read_leases(&in, died) && end(&in)) {
         return true;
     }
     wire_child_died_fini(died);
@@ -317,19 +315,18 @@ void wire_child_died_fini(struct wire_child_died *died) {
 bool wire_heartbeat_decode(const struct wire_message *message, uint64_t *sent,
                            struct wire_fault *fault) {
     struct decoder in;
-    return open_body(&in, message, WIRE_HEARTBEAT, 1, fault) && read_any(&in, "sent", sent) &&
-           close_body(&in);
+    return begin(&in, message, WIRE_HEARTBEAT, 1, fault) && read_any(&in, "sent", sent) && end(&in);
 }
 
 bool wire_resume_decode(const struct wire_message *message, uint64_t *received,
                         struct wire_fault *fault) {
     struct decoder in;
-    return open_body(&in, message, WIRE_RESUME, 1, fault) && read_any(&in, "received", received) &&
-           close_body(&in);
+    return begin(&in, message, WIRE_RESUME, 1, fault) && read_any(&in, "received", received) &&
+           end(&in);
 }
 
 bool wire_plain_decode(const struct wire_message *message, enum wire_type type,
                        struct wire_fault *fault) {
     struct decoder in;
-    return open_body(&in, message, type, 0, fault) && close_body(&in);
+    return begin(&in, message, type, 0, fault) && end(&in);
 }

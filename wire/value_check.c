@@ -5,7 +5,10 @@ bool wire_value_check_nested(const void *data, size_t size, uint32_t depth_max, 
     struct wire_reader in = wire_reader_of(data, size);
     size_t values = 0;
     while (wire_left(&in) > 0) {
-        if (!wire_skip(&in, depth_max)) {
+        size_t simple = wire_simple_bytes[*in.at];
+        if (BASE_LIKELY(simple > 0 && simple <= wire_left(&in))) {
+            in.at += simple;
+        } else if (!wire_skip(&in, depth_max)) {
             return false;
         }
         values++;
