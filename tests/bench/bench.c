@@ -1,0 +1,305 @@
+#include "tests/bench/bench.h"
+#include "tests/support/fleet.h"
+
+#include <dirent.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct bench_case *const tables[] = {bench_chain_cases, bench_rate_cases,
+                                                  bench_time_cases, bench_load_cases};
+enum { TABLES = sizeof tables / sizeof tables[0] };
+
+static struct {
+    double scale;
+    bool json, first;
+    struct fleet fleet;
+    char directory[64];
+} bench = {.scale = 1, .first = true};
+
+int64_t bench_count(int64_t count) {
+    double scaled = (double)count * bench.scale;
+
+    return scaled < 1 ? 1 : (int64_t)scaled;
+}
+
+void bench_print(const struct bench_case *self, const char *suffix, double value,
+                 const char *unit) {
+    if (bench.json) {
+        printf("%s\n  {\"name\": \"%s%s\", \"value\": %.6g, \"unit\": \"%s\"}",
+               bench.first ? "[" : ",", self->name, suffix, value, unit);
+    } else {
+        printf("%s%s\t%.6g\t%s\n", self->name, suffix, value, unit);
+    }
+    bench.first = false;
+    fflush(stdout);
+}
+
+double bench_now(void) {
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+int bench_compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+double bench_percentile(double *values, size_t count, double fraction) {
+    qsort(values, count, sizeof *values, bench_compare_doubles);
+    size_t at = (size_t)(fraction * (double)count);
+
+    return values[at < count ? at : count - 1];
+}
+
+/* ------------------------------------------------------------------ processes */
+
+double bench_cpu_seconds(pid_t pid) {
+    char path[64], line[1024];
+    unsigned long user = 0, system = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return 0;
+    }
+    char *got = fgets(line, sizeof line, file);
+    fclose(file);
+    char *after_name = got != NULL ? strrchr(line, ')') : NULL;
+    if (after_name == NULL ||
+        sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+               &system) != 2) {
+        return 0;
+    }
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+static double family_cpu_seconds(pid_t pid) {
+    char path[64];
+    double sum = 0;
+    int child;
+
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *dir = opendir(path);
+    if (dir == NULL) {
+        return 0;
+    }
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        char children[PATH_MAX];
+        snprintf(children, sizeof children, "%s/%s/children", path, entry->d_name);
+        FILE *file = fopen(children, "re");
+        while (file != NULL && fscanf(file, "%d", &child) == 1) {
+            sum += bench_cpu_seconds(child) + family_cpu_seconds(child);
+        }
+        if (file != NULL) {
+            fclose(file);
+        }
+    }
+    closedir(dir);
+    return sum;
+}
+
+double bench_children_cpu_seconds(void) {
+    return family_cpu_seconds(getpid());
+}
+
+size_t bench_resident_bytes(pid_t pid) {
+    char path[64];
+    size_t pages = 0, resident = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return 0;
+    }
+    if (fscanf(file, "%zu %zu", &pages, &resident) != 2) {
+        resident = 0;
+    }
+    fclose(file);
+    return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+pid_t bench_broker_pid(void) {
+    return bench.fleet.broker;
+}
+
+/* ------------------------------------------------------------------ executors */
+
+static bool start_fleet(const char *url, int workers) {
+    static char listen[128];
+    struct fleet_options options = {
+        .broker_path = FURROW_BROKER_PATH,
+        .worker_path = FURROW_WORKER_PATH,
+        .module = FURROW_BENCH_TASKS_PATH,
+        .directory = bench.directory,
+        .workers = workers,
+    };
+
+    snprintf(bench.directory, sizeof bench.directory, "/tmp/furrow-bench.XXXXXX");
+    if (mkdtemp(bench.directory) == NULL) {
+        return false;
+    }
+    if (strcmp(url, "ipc") == 0) {
+        snprintf(listen, sizeof listen, "ipc://%s/socket", bench.directory);
+        options.listen = listen;
+    }
+    if (!fleet_start(&bench.fleet, &options)) {
+        fprintf(stderr, "furrow-bench: %s\n", bench.fleet.error);
+        return false;
+    }
+    setenv("FURROW_BENCH_URL", bench.fleet.url, 1);
+    return true;
+}
+
+static void stop_fleet(void) {
+    char path[256];
+
+    fleet_stop(&bench.fleet);
+    snprintf(path, sizeof path, "%s/endpoint", bench.directory);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/socket", bench.directory);
+    unlink(path);
+    rmdir(bench.directory);
+}
+
+bool bench_open(struct bench_pool *pool, const char *url, int workers) {
+    char own[64];
+
+    pool->has_fleet = strcmp(url, "tcp") == 0 || strcmp(url, "ipc") == 0;
+    if (pool->has_fleet && !start_fleet(url, workers)) {
+        return false;
+    }
+    snprintf(own, sizeof own, "%s:%d", url, workers);
+    pool->executor = furrow_open(pool->has_fleet ? bench.fleet.url : own, NULL);
+    if (pool->executor == NULL) {
+        fprintf(stderr, "furrow-bench: %s\n", furrow_last_error());
+        if (pool->has_fleet) {
+            stop_fleet();
+        }
+        return false;
+    }
+    return true;
+}
+
+void bench_close(struct bench_pool *pool) {
+    furrow_close(&pool->executor);
+    if (pool->has_fleet) {
+        stop_fleet();
+        memset(&bench.fleet, 0, sizeof bench.fleet);
+    }
+}
+
+/* ----------------------------------------------------------------------- main */
+
+static void list_cases(void) {
+    for (int t = 0; t < TABLES; t++) {
+        for (const struct bench_case *each = tables[t]; each->name != NULL; each++) {
+            printf("%s\t%s\n", each->name, each->unit);
+        }
+    }
+}
+
+static void usage(FILE *out) {
+    fprintf(out,
+            "usage: furrow-bench [--json] [--runs N] [--scale X] CASE...\n"
+            "       furrow-bench --list\n"
+            "Runs the cases named (\"all\": every one; a name that ends with . or * : all that "
+            "begin so)\nand prints name<TAB>value<TAB>unit; with --runs the median of N runs.\n"
+            "--scale multiplies the number of tasks.\n");
+}
+
+static bool matches(const char *pattern, const char *name) {
+    size_t size = strlen(pattern);
+
+    if (strcmp(pattern, "all") == 0 || strcmp(pattern, name) == 0) {
+        return true;
+    }
+    if (size > 0 && pattern[size - 1] == '*') {
+        return strncmp(pattern, name, size - 1) == 0;
+    }
+    return size > 0 && pattern[size - 1] == '.' && strncmp(pattern, name, size) == 0;
+}
+
+static bool run_case(const struct bench_case *self, int runs) {
+    double values[101];
+
+    for (int i = 0; i < runs; i++) {
+        values[i] = self->run(self);
+        if (values[i] < 0) {
+            fprintf(stderr, "furrow-bench: %s failed\n", self->name);
+            return false;
+        }
+    }
+    bench_print(self, "", bench_percentile(values, (size_t)runs, 0.5), self->unit);
+    return true;
+}
+
+/* Runs what a pattern names. False: nothing is called so, or a case failed. */
+static bool run_pattern(const char *pattern, int runs) {
+    bool found = false, good = true;
+
+    for (int t = 0; t < TABLES; t++) {
+        for (const struct bench_case *each = tables[t]; each->name != NULL; each++) {
+            if (matches(pattern, each->name)) {
+                found = true;
+                good = run_case(each, runs) && good;
+            }
+        }
+    }
+    if (!found) {
+        fprintf(stderr, "furrow-bench: no case is called \"%s\"; see --list\n", pattern);
+    }
+    return found && good;
+}
+
+int main(int argc, char **argv) {
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'},       {"list", no_argument, NULL, 'l'},
+        {"runs", required_argument, NULL, 'r'}, {"scale", required_argument, NULL, 's'},
+        {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0},
+    };
+    int runs = 1;
+    bool good = true;
+
+    furrow_init(&argc, &argv);
+    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        switch (option) {
+        case 'j':
+            bench.json = true;
+            break;
+        case 'l':
+            list_cases();
+            return 0;
+        case 'r':
+            runs = atoi(optarg);
+            break;
+        case 's':
+            bench.scale = atof(optarg);
+            break;
+        case 'h':
+            usage(stdout);
+            return 0;
+        default:
+            usage(stderr);
+            return 2;
+        }
+    }
+    if (optind == argc || runs < 1 || runs > 101 || bench.scale <= 0) {
+        usage(stderr);
+        return 2;
+    }
+    for (int i = optind; i < argc; i++) {
+        good = run_pattern(argv[i], runs) && good;
+    }
+    if (bench.json) {
+        printf("%s\n", bench.first ? "[]" : "\n]");
+    }
+    return good ? 0 : 1;
+}

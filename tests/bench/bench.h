@@ -1,0 +1,62 @@
+/* furrow-bench: what Furrow costs, measured through its public interface, beside raw ZeroMQ in the
+ * same run. Every case prints lines of `name<TAB>value<TAB>unit`.
+ *
+ * Rates are in tasks/s, from the first submit to the last result read; times in us. All futures are
+ * real: submitted one by one, resolved, read. */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <furrow.h>
+
+struct bench_case {
+    const char *name; /* what is printed; cases that print more lines append to it */
+    const char *unit;
+    double (*run)(const struct bench_case *self); /* returns the value; < 0: failed, and said why */
+    const char *url;                              /* the executor; "tcp": a fleet is started */
+    int64_t count;
+    int64_t parameter;
+};
+
+/* The table of cases, ended by a NULL name; one a file. */
+extern const struct bench_case bench_chain_cases[], bench_rate_cases[], bench_time_cases[],
+    bench_load_cases[];
+
+/* Scales every count, for a quick look (--scale); at least 1 remains. */
+int64_t bench_count(int64_t count);
+/* bench_print adds a line beside a case's own: suffix is appended to the case's name. */
+void bench_print(const struct bench_case *self, const char *suffix, double value, const char *unit);
+
+double bench_now(void); /* seconds */
+int bench_compare_doubles(const void *a, const void *b);
+/* bench_percentile sorts values, and gives the one at fraction (0 .. 1). */
+double bench_percentile(double *values, size_t count, double fraction);
+
+/* ------------------------------------------------------------------ executors */
+
+/* A pool of `workers` to measure on: url is "threads", "processes", "tcp" or "ipc" (the last two
+ * start a broker and workers of this machine). */
+struct bench_pool {
+    furrow_executor *executor;
+    bool has_fleet;
+};
+bool bench_open(struct bench_pool *pool, const char *url, int workers);
+void bench_close(struct bench_pool *pool);
+pid_t bench_broker_pid(void); /* of the fleet that is open, else 0 */
+
+/* CPU seconds and resident bytes of a process, from /proc. */
+double bench_cpu_seconds(pid_t pid);
+size_t bench_resident_bytes(pid_t pid);
+/* CPU seconds of all children of this process and of what they started, alive ones included. */
+double bench_children_cpu_seconds(void);
+
+/* The tasks. */
+FURROW_TASK_EXTERN(bench_noop); /* (i) -> i */
+FURROW_TASK_EXTERN(bench_echo); /* (B) -> B */
+FURROW_TASK_EXTERN(bench_spin); /* (nanoseconds) -> i, works so long */
+
+#endif
