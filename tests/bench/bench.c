@@ -14,7 +14,18 @@ static const struct bench_case *const tables[] = {bench_chain_cases, bench_rate_
                                                   bench_time_cases, bench_load_cases};
 enum { TABLES = sizeof tables / sizeof tables[0] };
 
+enum { NAME_BYTES = 64, MEASURED_MAX = 8, RUNS_MAX = 101 };
+
+/* The values of one name over the runs of a case. */
+struct measured {
+    char name[NAME_BYTES];
+    const char *unit;
+    double values[RUNS_MAX];
+    size_t count;
+};
+
 static struct {
+    struct measured measured[MEASURED_MAX + 1]; /* the last one stays empty */
     double scale;
     bool json, first;
     struct fleet fleet;
@@ -27,16 +38,38 @@ int64_t bench_count(int64_t count) {
     return scaled < 1 ? 1 : (int64_t)scaled;
 }
 
-void bench_print(const struct bench_case *self, const char *suffix, double value,
-                 const char *unit) {
+static void print_line(const char *name, double value, const char *unit) {
     if (bench.json) {
-        printf("%s\n  {\"name\": \"%s%s\", \"value\": %.6g, \"unit\": \"%s\"}",
-               bench.first ? "[" : ",", self->name, suffix, value, unit);
+        printf("%s\n  {\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\"}",
+               bench.first ? "[" : ",", name, value, unit);
     } else {
-        printf("%s%s\t%.6g\t%s\n", self->name, suffix, value, unit);
+        printf("%s\t%.6g\t%s\n", name, value, unit);
     }
     bench.first = false;
     fflush(stdout);
+}
+
+static void note(const char *name, double value, const char *unit) {
+    struct measured *each = bench.measured;
+
+    while (each->count > 0 && strcmp(each->name, name) != 0) {
+        each++;
+    }
+    if (each == &bench.measured[MEASURED_MAX] || each->count == RUNS_MAX) {
+        return;
+    }
+    snprintf(each->name, sizeof each->name, "%s", name);
+    each->unit = unit;
+    each->values[each->count++] = value;
+}
+
+void bench_also(const struct bench_case *self, const char *suffix, double value, const char *unit) {
+    char name[NAME_BYTES];
+    const char *cut = suffix[0] == '_' ? strrchr(self->name, '_') : NULL;
+    int kept = cut != NULL ? (int)(cut - self->name) : (int)strlen(self->name);
+
+    snprintf(name, sizeof name, "%.*s%s", kept, self->name, suffix);
+    note(name, value, unit);
 }
 
 double bench_now(void) {
@@ -228,16 +261,18 @@ static bool matches(const char *pattern, const char *name) {
 }
 
 static bool run_case(const struct bench_case *self, int runs) {
-    double values[101];
-
+    memset(bench.measured, 0, sizeof bench.measured);
     for (int i = 0; i < runs; i++) {
-        values[i] = self->run(self);
-        if (values[i] < 0) {
+        double value = self->run(self);
+        if (value < 0) {
             fprintf(stderr, "furrow-bench: %s failed\n", self->name);
             return false;
         }
+        note(self->name, value, self->unit);
     }
-    bench_print(self, "", bench_percentile(values, (size_t)runs, 0.5), self->unit);
+    for (struct measured *each = bench.measured; each->count > 0; each++) {
+        print_line(each->name, bench_percentile(each->values, each->count, 0.5), each->unit);
+    }
     return true;
 }
 
@@ -291,7 +326,7 @@ int main(int argc, char **argv) {
             return 2;
         }
     }
-    if (optind == argc || runs < 1 || runs > 101 || bench.scale <= 0) {
+    if (optind == argc || runs < 1 || runs > RUNS_MAX || bench.scale <= 0) {
         usage(stderr);
         return 2;
     }

@@ -28,8 +28,9 @@ extern const struct bench_case bench_chain_cases[], bench_rate_cases[], bench_ti
 
 /* Scales every count, for a quick look (--scale); at least 1 remains. */
 int64_t bench_count(int64_t count);
-/* bench_print adds a line beside a case's own: suffix is appended to the case's name. */
-void bench_print(const struct bench_case *self, const char *suffix, double value, const char *unit);
+/* bench_also adds a value beside a case's own. Its name is the case's with the suffix appended, or, if
+ * the suffix begins with '_', with the suffix in place of what follows the last '_'. */
+void bench_also(const struct bench_case *self, const char *suffix, double value, const char *unit);
 
 double bench_now(void); /* seconds */
 int bench_compare_doubles(const void *a, const void *b);

@@ -96,8 +96,8 @@ static double bytes_per_queued(const struct bench_case *self) {
     }
     usleep(500000);
     now = bench_resident_bytes(bench_broker_pid());
-    bench_print(self, ".kept_after", now > before ? (double)(now - before) / (double)count : 0,
-                "bytes");
+    bench_also(self, ".kept_after", now > before ? (double)(now - before) / (double)count : 0,
+               "bytes");
     bench_close(&pool);
     free(futures);
     return value;
@@ -153,7 +153,7 @@ static double fair_p99(const struct bench_case *self) {
         return -1;
     }
     double p99 = bench_percentile(times, (size_t)rounds, 0.99);
-    bench_print(self, ".p50", bench_percentile(times, (size_t)rounds, 0.5), "us");
+    bench_also(self, ".p50", bench_percentile(times, (size_t)rounds, 0.5), "us");
     return p99;
 }
 

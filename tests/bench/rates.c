@@ -66,12 +66,12 @@ static double noop_rate(const struct bench_case *self) {
         own = own_cpu_seconds() - own;
         broker = bench_cpu_seconds(bench_broker_pid()) - broker;
         children = bench_children_cpu_seconds() - children;
-        bench_print(self, ".cpu_client", own / n, "us");
+        bench_also(self, ".cpu_client", own / n, "us");
         if (bench_broker_pid() > 0) {
-            bench_print(self, ".cpu_broker", broker / n, "us");
+            bench_also(self, ".cpu_broker", broker / n, "us");
         }
-        bench_print(self, ".cpu_workers", (children - broker) / n, "us");
-        bench_print(self, ".cpu", (own + children) / n, "us");
+        bench_also(self, ".cpu_workers", (children - broker) / n, "us");
+        bench_also(self, ".cpu", (own + children) / n, "us");
     }
     bench_close(&pool);
     free(futures);

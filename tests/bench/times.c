@@ -35,7 +35,7 @@ static double round_trip(const struct bench_case *self) {
     bench_close(&pool);
     double median = good ? bench_percentile(times, (size_t)count, 0.5) : -1;
     if (good) {
-        bench_print(self, "_p99", bench_percentile(times, (size_t)count, 0.99), "us");
+        bench_also(self, "_p99", bench_percentile(times, (size_t)count, 0.99), "us");
     } else {
         fprintf(stderr, "furrow-bench: round trip: %s\n", furrow_last_error());
     }
@@ -71,7 +71,7 @@ static double caller_cost(const struct bench_case *self) {
             furrow_future_unref(&futures[i]);
         }
         if (round == 1) {
-            bench_print(self, ".result", (bench_now() - start) * 1e9 / (double)count, "ns");
+            bench_also(self, ".result", (bench_now() - start) * 1e9 / (double)count, "ns");
         }
     }
     bench_close(&pool);
