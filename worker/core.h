@@ -16,11 +16,15 @@ struct worker_config {
     int64_t pid;
     const char *const *functions; /* borrowed for the core's life; RUN names them by position */
     uint32_t function_count;
-    const char *const *tags;
+    const char *const *tags; /* borrowed likewise */
     uint32_t tag_count;
+    uint64_t grace_ns;    /* from the end of a task's run_ms to its death; 0: the default, 1 s */
+    bool await_transport; /* say no HELLO before the first WORKER_RECONNECTED */
 };
 
+/* worker_core_new: NULL without memory. */
 struct worker_core *worker_core_new(const struct worker_config *config, uint64_t now_ns);
+/* worker_core_free: tasks that the shell still runs may no longer be touched. NULL is fine. */
 void worker_core_free(struct worker_core *core);
 
 /* A task that this worker holds. The core makes and frees it (from a slab: no malloc a task); the
@@ -30,7 +34,7 @@ struct worker_task {
     uint64_t id; /* the client's */
     struct wire_session session;
     uint32_t function, attempt, flags;
-    uint64_t run_ns; /* limit for running; 0: none */
+    uint64_t run_ns;     /* limit for running; 0: none */
     const uint8_t *data; /* arguments; as long as the task */
     size_t size;
     struct wire_message *message; /* the core's: keeps data alive */
@@ -39,16 +43,18 @@ struct worker_task {
     uint64_t started_ns;          /* the core's */
     uint64_t shell[6]; /* the shell's: pool node, cancel flag, ...; zeroed when the task is made */
 };
+/* WORKER_START gives a task to the shell. WORKER_FINISHED, or WORKER_WITHDRAWN with `withdrawn`, gives
+ * it back: exactly one of them, once. */
 
 enum worker_event_type {
     WORKER_RECEIVE,   /* a message from the broker */
     WORKER_FINISHED,  /* the pool ran a task: kind, data; the core frees the task */
     WORKER_WITHDRAWN, /* answer to WORKER_WITHDRAW: taken back (true) or already started (false) */
-    WORKER_BEGAN,     /* a task has been running for 5 ms: RUNNING is to be sent (and, with a run
-                         limit, its clock is kept by the shell's next events) */
+    WORKER_BEGAN, /* a task has been running for 5 ms or more, busy_ns says how long: RUNNING is to
+                         be sent, and a run limit counts from then; at most once for each task */
     WORKER_RECONNECTED, /* the transport says so: HELLO is due */
     WORKER_TICK,
-    WORKER_FLUSH, /* nothing more to take in now: send what has formed */
+    WORKER_FLUSH, /* nothing more to take in now: send what has formed; ends every round of events */
     WORKER_DRAIN, /* stop: SIGTERM or the supervisor's wish */
 };
 struct worker_event {
@@ -59,7 +65,8 @@ struct worker_event {
     enum wire_kind kind; /* FINISHED */
     const void *data;    /* FINISHED: borrowed for the step */
     size_t size;
-    uint64_t busy_ns;        /* FINISHED: how long it ran */
+    uint64_t busy_ns; /* FINISHED: how long it ran. Several that ran one after the other may put
+                                their sum into one of them. BEGAN: how long it has run */
     struct wire_blob *large; /* FINISHED: the same bytes, if they are a blob already; or NULL */
 };
 
@@ -67,11 +74,13 @@ enum worker_action_type {
     WORKER_SEND,      /* message; the reference is the shell's */
     WORKER_START,     /* hand task to the pool; several in a row may be handed over together */
     WORKER_WITHDRAW,  /* try to take task back from the pool; answer with WORKER_WITHDRAWN, in the
-                         same order, before the next FLUSH */
+                         same order, before any other event */
     WORKER_INTERRUPT, /* tell the running task to end */
     WORKER_RECONNECT, /* the link has been silent for long: make a new connection */
-    WORKER_LEAVE,     /* all is done and acknowledged, or refused for ever (text says why): exit */
-    WORKER_RETIRING,  /* tasks_max reached: a replacement may be started now */
+    WORKER_KILL,     /* a task did not end after its run limit, and its outcome is sent: the process
+                         must die now (text says why), so that the supervisor makes a new one */
+    WORKER_LEAVE,    /* all is done and acknowledged, or refused for ever (text says why): exit */
+    WORKER_RETIRING, /* tasks_max reached: a replacement may be started now */
     WORKER_LOG,
 };
 struct worker_action {

@@ -1,0 +1,188 @@
+/* Inside the worker's core: what its files share.
+ *
+ *   core.c          steps, actions, deadlines
+ *   core_session.c  the link: HELLO, WELCOME, CLAIMS, acknowledgements, what comes in and goes out
+ *   core_tasks.c    tasks from RUN to RESULTS
+ *   core_recall.c   RECALL, INTERRUPT, and leaving
+ *
+ * A task, from the core's point of view (when it starts the core does not know, until it runs long):
+ *
+ *                          started already
+ *              WITHDRAWING ----------------> RUNNING --limit--> OVERDUE --grace--> CONDEMNED --> KILL
+ *               ^       |   5 ms of running   ^  |                 |                  |
+ *   RUN --> WAITING ----|---------------------'  |                 |                  |
+ *               |       |                        v                 v                  |
+ *               |   RETURNED                   DONE, until RESULTS is acknowledged    v
+ *               `--------------------------------^                                  gone
+ *
+ * DONE tasks are kept, without their arguments, because a new broker has to be told which lease was
+ * which task. OWING is a task that is over but could not be reported for lack of memory. */
+#ifndef WORKER_INTERNAL_H
+#define WORKER_INTERNAL_H
+
+#include "base/assert.h"
+#include "base/buffer.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/slab.h"
+#include "wire/link.h"
+#include "worker/core.h"
+
+enum worker_phase {
+    WORKER_WAITING,
+    WORKER_WITHDRAWING,
+    WORKER_RUNNING,
+    WORKER_OVERDUE,
+    WORKER_CONDEMNED,
+    WORKER_DONE,
+    WORKER_OWING_RESULT,
+    WORKER_OWING_RETURN,
+};
+
+enum worker_mark {
+    WORKER_NAMED = 1,       /* RECALL named it: the answer is due also if it is no */
+    WORKER_END = 2,         /* to be interrupted if it has started */
+    WORKER_OWES_ANSWER = 4, /* the no could not be written for lack of memory */
+    WORKER_KILLS = 8,       /* a DONE one that stands for a CONDEMNED task */
+    WORKER_LONG = 16,       /* it has been running for 5 ms */
+};
+
+/* The core's view of a task; its index in the slab is task.position, its phase task.state. */
+struct worker_item {
+    struct worker_task task;
+    struct base_node node; /* in held or done */
+    struct base_heap_node timer;
+    uint32_t marks;
+};
+
+/* Messages on their way: first those that were posted, not yet acknowledged, then those that wait for
+ * a connection. The link keeps posted ones too, but forgets them when a broker does. */
+struct worker_outgoing {
+    struct wire_message *message;
+    uint64_t seq;     /* 0: not posted */
+    uint32_t results; /* so many of the done tasks are in it */
+};
+
+/* How long BYE and what is before it may wait for a broker that does not answer. */
+#define WORKER_LEAVE_NS UINT64_C(5000000000)
+/* How long nothing but HELLO may go out before another connection is asked for. */
+#define WORKER_RECONNECT_NS UINT64_C(10000000000)
+/* How long the outcome of a condemned task may wait for its acknowledgement. */
+#define WORKER_KILL_NS  UINT64_C(100000000)
+#define WORKER_GRACE_NS UINT64_C(1000000000)
+/* When to try again what there was no memory for. */
+#define WORKER_RETRY_NS UINT64_C(10000000)
+
+struct worker_core {
+    struct worker_config config;
+    struct wire_text *texts; /* the names of the functions, then the tags, for HELLO */
+    struct link_dialer dialer;
+    uint64_t reconnect_ns; /* when a new connection was last asked for, or WELCOME came */
+    uint64_t payload_max;  /* the broker's */
+    bool reachable;        /* the transport has had a connection */
+    bool register_due;     /* the broker knows nothing of us and has not been told yet */
+
+    struct base_slab items;
+    struct base_list held; /* in the order of arrival: all that are not done */
+    struct base_list done; /* in the order in which their results stand in messages */
+    uint32_t held_count, done_count;
+    uint32_t limited;   /* held ones with a run limit: the heap has room for them */
+    uint32_t owing;     /* held ones with something to report */
+    uint32_t condemned; /* held ones */
+    struct base_heap timers;
+    uint64_t accepted, finished;
+    uint64_t busy_ns; /* of what is in `results` */
+
+    struct wire_writer *results, *returned, *running;
+    struct worker_outgoing *outgoing; /* a ring, of which the first is the oldest */
+    uint32_t outgoing_at, outgoing_count, outgoing_room;
+    uint32_t posted; /* so many of them */
+
+    bool draining;     /* no more tasks */
+    bool retiring;     /* because tasks_max is reached */
+    bool withdraw_due; /* what waits is to be returned */
+    bool drain_told;   /* the broker is told by DRAIN, also a new one */
+    bool drain_due, bye_queued, left, killed;
+    uint64_t leave_until_ns; /* UINT64_MAX: something is still held */
+    uint64_t retry_ns;       /* UINT64_MAX: no need */
+
+    struct worker_action *actions;
+    size_t action_count, action_room;
+    struct base_buffer no_memory; /* an encoded wire_error */
+    struct base_buffer error;     /* one that is being made */
+    char text[256];               /* of a log action */
+    char last_text[256];          /* of LEAVE and KILL */
+};
+
+/* ---- core.c ---- */
+
+/* worker_reserve makes room for so many further actions of this step; false: no memory. Actions are
+ * added only after their room was reserved (an invariant, checked). */
+bool worker_reserve(struct worker_core *core, size_t count);
+struct worker_action *worker_act(struct worker_core *core, enum worker_action_type type);
+/* worker_log adds a log action, if there is memory and none with a text yet in this step. */
+void worker_log(struct worker_core *core, bool warn, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* worker_starve remembers that memory was short, and when to try again. */
+void worker_starve(struct worker_core *core, uint64_t now_ns);
+
+/* ---- core_session.c ---- */
+
+static inline bool worker_connected(const struct worker_core *core) {
+    return core->dialer.state == LINK_UP;
+}
+
+void worker_session_receive(struct worker_core *core, uint64_t now_ns,
+                            struct wire_message *message);
+void worker_session_tick(struct worker_core *core, uint64_t now_ns);
+/* worker_session_settle forgets messages, and tasks in them, that are acknowledged by now. */
+void worker_session_settle(struct worker_core *core);
+/* worker_session_flush sends what has formed. */
+void worker_session_flush(struct worker_core *core, uint64_t now_ns);
+/* worker_queue queues a message whose reference it takes; the room must be there. */
+bool worker_queue_reserve(struct worker_core *core);
+void worker_queue(struct worker_core *core, struct wire_message *message, uint32_t results);
+void worker_outgoing_drop(struct worker_core *core);
+/* worker_put adds an entry to one of the core's batches, closing a full one. False: no memory. */
+bool worker_put(struct worker_core *core, struct wire_writer *writer, uint64_t key, uint64_t lease,
+                const void *data, size_t size, struct wire_blob *large);
+
+/* ---- core_tasks.c ---- */
+
+static inline struct worker_item *worker_item_of(struct worker_task *task) {
+    return BASE_CONTAINER_OF(task, struct worker_item, task);
+}
+
+static inline struct worker_item *worker_item_at(struct base_node *node) {
+    return BASE_LIST_ENTRY(node, struct worker_item, node);
+}
+
+/* worker_item_drop ends a held or done task. */
+void worker_item_drop(struct worker_core *core, struct worker_item *item);
+void worker_phase_set(struct worker_item *item, enum worker_phase phase);
+/* False: no memory, the message is to be declined. *fault is set (code not 0) if it is refused. */
+bool worker_tasks_run(struct worker_core *core, struct wire_batch *batch,
+                      struct wire_message *message, struct wire_fault *fault);
+void worker_tasks_finished(struct worker_core *core, uint64_t now_ns,
+                           const struct worker_event *event);
+void worker_tasks_began(struct worker_core *core, uint64_t now_ns,
+                        const struct worker_event *event);
+void worker_tasks_tick(struct worker_core *core, uint64_t now_ns);
+/* worker_tasks_owed reports what there was no memory for. */
+void worker_tasks_owed(struct worker_core *core, uint64_t now_ns);
+/* worker_tasks_kill: the outcome of a condemned task has arrived, or was waited for in vain. */
+void worker_tasks_kill(struct worker_core *core);
+
+/* ---- core_recall.c ---- */
+
+/* False: no memory, the message is to be declined. */
+bool worker_recall(struct worker_core *core, struct wire_batch *batch);
+bool worker_interrupt(struct worker_core *core, struct wire_batch *batch);
+void worker_withdrawn(struct worker_core *core, uint64_t now_ns, const struct worker_event *event);
+/* worker_drain begins to leave. tell: the broker does not know yet. withdraw: what has not started is
+ * given back. */
+void worker_drain(struct worker_core *core, bool tell, bool withdraw);
+/* worker_leave_on goes on with leaving, as far as it is possible now. */
+void worker_leave_on(struct worker_core *core, uint64_t now_ns);
+
+#endif
