@@ -45,6 +45,10 @@ struct executor_ops {
     furrow_status (*submit_chain)(furrow_executor *executor, furrow_future *first,
                                   furrow_future *last, size_t count);
 
+    /* set_call makes a new future one that calls function(argument). NULL: unsupported. */
+    void (*set_call)(furrow_executor *executor, furrow_future *future, void *(*function)(void *),
+                     void *argument);
+
     /* cancel tries to cancel a submitted future; the caller has a reference. `wait`: it may block for
      * the verdict. Returns whether the future is CANCELLED now. The executor stays open meanwhile. */
     bool (*cancel)(furrow_executor *executor, furrow_future *future, bool wait);
@@ -99,7 +103,9 @@ struct furrow_executor {
     unsigned max_pending; /* 0: no limit */
     atomic_uint gate;     /* unfinished tasks, and a flag that somebody waits; a futex */
 
-    atomic_uint guests; /* user threads that are inside without a call of furrow_executor */
+    atomic_uint guests; /* user threads that are inside without the executor's knowledge; a futex */
+
+    furrow_executor *open_next; /* in the list of open ones */
 };
 
 /* ------------------------------------------------------------- constructors */

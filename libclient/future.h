@@ -51,7 +51,8 @@ struct furrow_future {
     _Atomic(struct future_kept *) kept; /* decoded error, terminated strings: until it is freed */
     furrow_executor *executor;          /* NULL: nobody's. May be gone once the future is done */
     struct executor_class *class_;      /* goes with the executor */
-    uint8_t storage;                    /* enum future_storage */
+    uint8_t storage : 4;                /* enum future_storage */
+    bool pointers : 1;                  /* its values may have pointers in them */
     uint8_t kind;                       /* enum wire_kind, once done */
     uint16_t own_flags;                 /* the executor's, 0 at first */
     uint32_t own;                       /* likewise */
@@ -165,7 +166,8 @@ struct future_watch {
 
 /* future_watch hangs a watch on a future. notify is called exactly once: later, by the thread that
  * resolves the future and in the order in which watches were added; or at once, in this thread, if the
- * future is done already. The caller has a reference during this call; notify is called under one. */
+ * future is done already. The caller has a reference during this call; notify is called under one. A
+ * future that is freed without ever having been resolved (one of the user's own) calls it with NULL. */
 void future_watch(furrow_future *future, struct future_watch *watch);
 
 /* future_unwatch takes the watch away again. False: too late, notify has been called or is about to be

@@ -1,0 +1,421 @@
+#include "libclient/future.h"
+
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/futex.h"
+#include "libclient/executor.h"
+#include "libclient/future_kept.h"
+#include "libclient/future_memory.h"
+#include "libclient/future_watch.h"
+
+#define FAILURE_TEXT_BYTES 512
+
+static _Thread_local struct future_batch *current_batch __attribute__((tls_model("initial-exec")));
+
+/* The word's lower half, for the kernel alone: the library itself only ever uses the whole word. */
+static atomic_uint *futex_of(furrow_future *future) {
+    _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the lower half comes first");
+    return (atomic_uint *)(void *)&future->word;
+}
+
+/* ------------------------------------------------------- references and memory */
+
+furrow_future *future_new(furrow_executor *executor) {
+    furrow_future *future = future_allocate();
+
+    if (BASE_UNLIKELY(future == NULL)) {
+        return NULL;
+    }
+    atomic_init(&future->word, executor == NULL ? FUTURE_REF_ONE : 2 * FUTURE_REF_ONE);
+    future->watches = NULL;
+    atomic_init(&future->kept, NULL);
+    future->executor = executor;
+    future->class_ = NULL;
+    future->storage = FUTURE_BORROWED;
+    future->kind = WIRE_KIND_VALUE;
+    future->pointers = executor == NULL || executor->ops->allow_pointers;
+    future->own_flags = 0;
+    future->own = 0;
+    future->next = NULL;
+    future->task.data = future->bytes;
+    future->task.size = 0;
+    future->task.large = NULL;
+    return future;
+}
+
+static void free_bytes(furrow_future *future) {
+    switch ((enum future_storage)future->storage) {
+    case FUTURE_BORROWED:
+        break;
+    case FUTURE_ALLOCATED:
+        free((void *)(uintptr_t)future->task.data);
+        break;
+    case FUTURE_BLOB:
+        wire_blob_unref(future->task.large);
+        future->task.large = NULL;
+        break;
+    }
+    future->storage = FUTURE_BORROWED;
+}
+
+static void free_future(furrow_future *future) {
+    if (BASE_UNLIKELY(future->watches != NULL)) {
+        future_discard_watches(future);
+    }
+    if (BASE_UNLIKELY(future->storage != FUTURE_BORROWED)) {
+        free_bytes(future);
+    }
+    if (BASE_UNLIKELY(atomic_load_explicit(&future->kept, memory_order_relaxed) != NULL)) {
+        future_kept_free(future);
+    }
+    future_release(future);
+}
+
+void future_drop(furrow_future *future) {
+    uint64_t word = atomic_load_explicit(&future->word, memory_order_acquire);
+
+    /* Whoever has the only reference needs no atomic operation to see that it is the last. */
+    if (word >> 32 != 1) {
+        word = atomic_fetch_sub_explicit(&future->word, FUTURE_REF_ONE, memory_order_acq_rel);
+    }
+    BASE_ASSERT(word >> 32 != 0);
+    if (word >> 32 == 1) {
+        free_future(future);
+    }
+}
+
+bool future_take_arguments(furrow_future *future, uint8_t *data, size_t size) {
+    BASE_ASSERT(future->storage == FUTURE_BORROWED && size <= WIRE_PAYLOAD_BYTES_MAX);
+    if (size >= WIRE_LARGE_BYTES_MIN) {
+        struct wire_blob *blob = future_blob_around(data, size);
+
+        if (blob == NULL) {
+            return false;
+        }
+        future->task.large = blob;
+        future->storage = FUTURE_BLOB;
+    } else {
+        future->storage = FUTURE_ALLOCATED;
+    }
+    future->task.data = data;
+    future->task.size = (uint32_t)size;
+    return true;
+}
+
+/* -------------------------------------------------------------- transitions */
+
+static void wake_and_drop(void *object) {
+    furrow_future *future = object;
+
+    base_futex_wake(futex_of(future), INT_MAX);
+    future_drop(future);
+}
+
+/* end_slowly does what a future that has just become done owes to others. `before` is its word before
+ * that; the caller has a reference. */
+static __attribute__((noinline)) void end_slowly(furrow_future *future, uint64_t before) {
+    if ((before & FUTURE_HOLDS) != 0) {
+        atomic_fetch_add(&future->executor->guests, 1);
+    }
+    if ((before & FUTURE_WAITED) != 0) {
+        future_keep(future);
+        future_owe(wake_and_drop, future);
+    }
+    if ((before & FUTURE_WATCHED) != 0) {
+        future_notify_watches(future);
+    }
+}
+
+/* end is the one terminal transition. `drop` gives away a reference with it. False: it was done, and
+ * the reference is still the caller's. */
+static bool end(furrow_future *future, furrow_future_state state, bool drop) {
+    furrow_executor *executor = future->executor;
+    uint64_t before = atomic_load_explicit(&future->word, memory_order_relaxed);
+    uint64_t after;
+    bool plain;
+
+    do {
+        if ((before & FUTURE_STATE) >= FURROW_CANCELLED) {
+            return false;
+        }
+        plain = (before & (FUTURE_WAITED | FUTURE_WATCHED | FUTURE_HOLDS)) == 0;
+        after = (before & ~FUTURE_STATE) | state;
+        if (plain && drop) {
+            after -= FUTURE_REF_ONE;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&future->word, &before, after,
+                                                    memory_order_acq_rel, memory_order_relaxed));
+    if (executor != NULL && executor->max_pending != 0) {
+        executor_gate_leave(executor, 1);
+    }
+    if (BASE_LIKELY(plain)) {
+        if (after >> 32 == 0) {
+            free_future(future);
+        }
+        return true;
+    }
+    end_slowly(future, before);
+    if (drop) {
+        future_drop(future);
+    }
+    return true;
+}
+
+bool future_begin(furrow_future *future) {
+    uint64_t word = atomic_load_explicit(&future->word, memory_order_relaxed);
+
+    do {
+        if ((word & FUTURE_STATE) != FURROW_PENDING) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&future->word, &word, word | FURROW_RUNNING,
+                                                    memory_order_acq_rel, memory_order_relaxed));
+    return true;
+}
+
+bool future_cancel_now(furrow_future *future) {
+    uint64_t before = atomic_load_explicit(&future->word, memory_order_relaxed);
+    furrow_executor *executor = future->executor;
+
+    do {
+        if ((before & FUTURE_STATE) != FURROW_PENDING) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&future->word, &before,
+                                                    before | FURROW_CANCELLED, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    if (executor != NULL && executor->max_pending != 0) {
+        executor_gate_leave(executor, 1);
+    }
+    if ((before & (FUTURE_WAITED | FUTURE_WATCHED | FUTURE_HOLDS)) != 0) {
+        end_slowly(future, before);
+    }
+    return true;
+}
+
+/* An error for which no memory is needed: [FURROW_ENOMEM, "out of memory", "", "", 0, 0, 0, 0]. */
+static const uint8_t no_memory_error[] = {
+    0x98, 0x02, 0xad, 'o', 'u', 't',  ' ',  'o', 'f', ' ', 'm',
+    'e',  'm',  'o',  'r', 'y', 0xa0, 0xa0, 0,   0,   0,   0,
+};
+
+static void store_outcome(furrow_future *future, enum wire_kind kind, const void *data, size_t size,
+                          struct wire_blob *blob) {
+    uint8_t *copy;
+
+    if (BASE_UNLIKELY(future->storage != FUTURE_BORROWED)) {
+        free_bytes(future);
+    }
+    future->kind = (uint8_t)kind;
+    future->task.size = (uint32_t)size;
+    if (BASE_LIKELY(size <= FUTURE_INLINE_BYTES)) {
+        future->task.data = future->bytes;
+        if (size > 0) {
+            memcpy(future->bytes, data, size);
+        }
+        return;
+    }
+    if (blob != NULL) {
+        BASE_ASSERT(blob->data == data && blob->size == size);
+        future->task.large = wire_blob_ref(blob);
+        future->task.data = data;
+        future->storage = FUTURE_BLOB;
+        return;
+    }
+    copy = malloc(size);
+    if (copy == NULL) {
+        future->kind = WIRE_KIND_ERROR;
+        future->task.data = no_memory_error;
+        future->task.size = sizeof no_memory_error;
+        return;
+    }
+    memcpy(copy, data, size);
+    future->task.data = copy;
+    future->storage = FUTURE_ALLOCATED;
+}
+
+static bool resolve(furrow_future *future, enum wire_kind kind, const void *data, size_t size,
+                    struct wire_blob *blob, bool drop) {
+    BASE_ASSERT(size <= UINT32_MAX);
+    if (BASE_UNLIKELY(kind == WIRE_KIND_CANCELLED)) {
+        return end(future, FURROW_CANCELLED, drop);
+    }
+    if (BASE_UNLIKELY(future_done(future))) {
+        return false;
+    }
+    store_outcome(future, kind, data, size, blob);
+    return end(future, FURROW_FINISHED, drop);
+}
+
+bool future_resolve(furrow_future *future, enum wire_kind kind, const void *data, size_t size,
+                    struct wire_blob *blob) {
+    if (BASE_LIKELY(resolve(future, kind, data, size, blob, true))) {
+        return true;
+    }
+    future_drop(future);
+    return false;
+}
+
+void future_finish(furrow_future *future, enum wire_kind kind, const void *data, size_t size) {
+    bool ended = resolve(future, kind, data, size, NULL, false);
+
+    BASE_ASSERT(ended);
+}
+
+bool future_fail(furrow_future *future, enum wire_kind kind, uint32_t attempt, const char *format,
+                 ...) {
+    const struct executor_class *class_ = future->class_;
+    char text[FAILURE_TEXT_BYTES];
+    struct base_buffer bytes;
+    struct wire_error error;
+    va_list arguments;
+    bool resolved;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    memset(&error, 0, sizeof error);
+    error.message.data = text;
+    error.message.size = strlen(text);
+    error.host.data = "";
+    error.function.data = "";
+    if (class_ != NULL) {
+        error.function = class_->define.function;
+    }
+    error.attempt = attempt;
+    base_buffer_init(&bytes);
+    if (wire_error_encode(&error, &bytes)) {
+        resolved = future_resolve(future, kind, bytes.data, bytes.size, NULL);
+    } else {
+        resolved = future_resolve(future, kind, no_memory_error, sizeof no_memory_error, NULL);
+    }
+    base_buffer_fini(&bytes);
+    return resolved;
+}
+
+/* ------------------------------------------------------------------ waiting */
+
+void future_batch_begin(struct future_batch *batch) {
+    BASE_ASSERT(current_batch == NULL);
+    batch->count = 0;
+    current_batch = batch;
+}
+
+static void settle(struct future_batch *batch) {
+    unsigned count = batch->count;
+
+    batch->count = 0;
+    for (unsigned i = 0; i < count; i++) {
+        batch->owed[i].settle(batch->owed[i].object);
+    }
+}
+
+void future_batch_end(struct future_batch *batch) {
+    BASE_ASSERT(current_batch == batch);
+    current_batch = NULL;
+    settle(batch);
+}
+
+void future_owe(void (*settle_one)(void *object), void *object) {
+    struct future_batch *batch = current_batch;
+
+    if (batch == NULL) {
+        settle_one(object);
+        return;
+    }
+    if (batch->count == FUTURE_BATCH_OWED) {
+        settle(batch);
+    }
+    batch->owed[batch->count].settle = settle_one;
+    batch->owed[batch->count].object = object;
+    batch->count++;
+}
+
+uint64_t future_deadline(double timeout) {
+    if (timeout < 0) {
+        return UINT64_MAX;
+    }
+    /* Also for what is no number. */
+    if (!(timeout > 0)) {
+        return 0;
+    }
+    return base_clock_deadline(base_clock_ns(), timeout);
+}
+
+static furrow_status sleep_until(furrow_future *future, uint64_t deadline_ns) {
+    uint64_t word = atomic_load_explicit(&future->word, memory_order_acquire);
+    int error = 0;
+
+    for (;;) {
+        if ((word & FUTURE_STATE) >= FURROW_CANCELLED) {
+            return FURROW_OK;
+        }
+        if (error == ETIMEDOUT) {
+            return FURROW_ETIMEOUT;
+        }
+        if ((word & FUTURE_WAITED) == 0) {
+            if (!atomic_compare_exchange_weak_explicit(&future->word, &word, word | FUTURE_WAITED,
+                                                       memory_order_acq_rel,
+                                                       memory_order_acquire)) {
+                continue;
+            }
+            word |= FUTURE_WAITED;
+        }
+        error = base_futex_wait(futex_of(future), (unsigned)word, deadline_ns);
+        word = atomic_load_explicit(&future->word, memory_order_acquire);
+    }
+}
+
+furrow_status future_wait_until(furrow_future *future, uint64_t deadline_ns) {
+    if (future_done(future)) {
+        return FURROW_OK;
+    }
+    if (deadline_ns == 0) {
+        return FURROW_ETIMEOUT;
+    }
+    if (executor_in_callback(future->executor)) {
+        return FURROW_EDEADLOCK;
+    }
+    return sleep_until(future, deadline_ns);
+}
+
+/* ------------------------------------------------------------------- public */
+
+furrow_future *furrow_future_ref(furrow_future *future) {
+    if (future != NULL) {
+        future_keep(future);
+    }
+    return future;
+}
+
+void furrow_future_unref(furrow_future **future) {
+    if (future != NULL && *future != NULL) {
+        furrow_future *old = *future;
+
+        *future = NULL;
+        future_drop(old);
+    }
+}
+
+furrow_future_state furrow_future_get_state(const furrow_future *future) {
+    return future_state(future);
+}
+
+bool furrow_future_cancelled(const furrow_future *future) {
+    return future_state(future) == FURROW_CANCELLED;
+}
+
+bool furrow_future_running(const furrow_future *future) {
+    return future_state(future) == FURROW_RUNNING;
+}
+
+bool furrow_future_done(const furrow_future *future) {
+    return future_done(future);
+}

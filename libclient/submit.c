@@ -1,0 +1,250 @@
+#include "libclient/submit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/buffer.h"
+#include "libclient/executor_private.h"
+#include "task/status.h"
+#include "wire/value.h"
+
+void submit_undo(furrow_future *future) {
+    future_drop(future);
+    future_drop(future);
+}
+
+/* too_big sets the error for arguments over the limit. */
+static __attribute__((cold)) furrow_status too_big(size_t size) {
+    return task_set_error(FURROW_ETOOBIG, "arguments of %zu bytes are over the limit of %u", size,
+                          WIRE_PAYLOAD_BYTES_MAX);
+}
+
+/* Arguments that are too many for the inside of a future, or wrong. */
+static __attribute__((noinline)) furrow_status pack_outside(furrow_future *future, const void *head,
+                                                            size_t head_size, const char *format,
+                                                            va_list *arguments) {
+    struct wire_value_fault fault = {""};
+    enum wire_value_status packed;
+    struct base_buffer buffer;
+    furrow_status status;
+    size_t count = 0;
+    uint8_t *data;
+    size_t size;
+
+    base_buffer_init(&buffer);
+    base_buffer_append(&buffer, head, head_size);
+    packed = wire_value_pack(&buffer, &count, future->executor->ops->allow_pointers, format,
+                             arguments, &fault);
+    if (packed != WIRE_VALUE_OK) {
+        status = task_set_value_error(packed, &fault);
+    } else if (buffer.failed) {
+        status = task_set_plain_error(FURROW_ENOMEM);
+    } else if (buffer.size > WIRE_PAYLOAD_BYTES_MAX) {
+        status = too_big(buffer.size);
+    } else {
+        status = FURROW_OK;
+        data = base_buffer_detach(&buffer, &size);
+        if (data != NULL && !future_take_arguments(future, data, size)) {
+            free(data);
+            status = task_set_plain_error(FURROW_ENOMEM);
+        }
+    }
+    base_buffer_fini(&buffer);
+    return status;
+}
+
+furrow_future *submit_new(furrow_executor *executor, struct executor_class *class_,
+                          const void *head, size_t head_size, const char *format,
+                          va_list *arguments) {
+    furrow_future *future = future_new(executor);
+    size_t size = SIZE_MAX;
+    size_t count = 0;
+
+    if (BASE_UNLIKELY(future == NULL)) {
+        (void)task_set_plain_error(FURROW_ENOMEM);
+        return NULL;
+    }
+    future->class_ = class_;
+    if (format == NULL) {
+        format = "";
+    }
+    if (BASE_LIKELY(head_size <= FUTURE_INLINE_BYTES)) {
+        va_list again;
+
+        if (head_size > 0) {
+            memcpy(future->bytes, head, head_size);
+        }
+        va_copy(again, *arguments);
+        size = wire_value_pack_small(future->bytes + head_size, FUTURE_INLINE_BYTES - head_size,
+                                     &count, executor->ops->allow_pointers, format, &again);
+        va_end(again);
+    }
+    if (BASE_LIKELY(size != SIZE_MAX)) {
+        future->task.size = (uint32_t)(head_size + size);
+    } else if (pack_outside(future, head, head_size, format, arguments) != FURROW_OK) {
+        submit_undo(future);
+        return NULL;
+    }
+    return future;
+}
+
+furrow_future *submit_send(furrow_executor *executor, furrow_future *future) {
+    bool gated = executor->max_pending != 0;
+
+    if (BASE_UNLIKELY(gated) && executor_gate_enter(executor, 1) == 0) {
+        (void)executor_check(executor);
+        submit_undo(future);
+        return NULL;
+    }
+    if (BASE_UNLIKELY(executor->ops->submit(executor, future) != FURROW_OK)) {
+        if (gated) {
+            executor_gate_leave(executor, 1);
+        }
+        submit_undo(future);
+        return NULL;
+    }
+    return future;
+}
+
+/* ------------------------------------------------------------------- public */
+
+furrow_future *furrow_vsubmit_function(furrow_executor *executor,
+                                       const furrow_submit_options *options,
+                                       const furrow_function *function, const char *format,
+                                       va_list arguments) {
+    struct executor_class *class_;
+    furrow_future *future = NULL;
+    va_list copy;
+
+    if (BASE_UNLIKELY(executor_check(executor) != FURROW_OK)) {
+        return NULL;
+    }
+    class_ = executor_class_of(executor, function, NULL, 0, options, 0);
+    if (BASE_UNLIKELY(class_ == NULL)) {
+        return NULL;
+    }
+    va_copy(copy, arguments);
+    future = submit_new(executor, class_, NULL, 0, format, &copy);
+    va_end(copy);
+    return BASE_LIKELY(future != NULL) ? submit_send(executor, future) : NULL;
+}
+
+furrow_future *furrow_submit_function(furrow_executor *executor,
+                                      const furrow_submit_options *options,
+                                      const furrow_function *function, const char *format, ...) {
+    struct executor_class *class_;
+    furrow_future *future;
+    va_list arguments;
+
+    if (BASE_UNLIKELY(executor_check(executor) != FURROW_OK)) {
+        return NULL;
+    }
+    class_ = executor_class_of(executor, function, NULL, 0, options, 0);
+    if (BASE_UNLIKELY(class_ == NULL)) {
+        return NULL;
+    }
+    va_start(arguments, format);
+    future = submit_new(executor, class_, NULL, 0, format, &arguments);
+    va_end(arguments);
+    return BASE_LIKELY(future != NULL) ? submit_send(executor, future) : NULL;
+}
+
+furrow_future *furrow_submit_by_name(furrow_executor *executor,
+                                     const furrow_submit_options *options, const char *name,
+                                     const char *format, ...) {
+    struct executor_class *class_;
+    furrow_future *future;
+    va_list arguments;
+
+    if (executor_check(executor) != FURROW_OK) {
+        return NULL;
+    }
+    class_ = executor_class_of(executor, NULL, name, strlen(name), options, 0);
+    if (class_ == NULL) {
+        return NULL;
+    }
+    va_start(arguments, format);
+    future = submit_new(executor, class_, NULL, 0, format, &arguments);
+    va_end(arguments);
+    return future == NULL ? NULL : submit_send(executor, future);
+}
+
+/* take_packed copies checked arguments into a new future. */
+static furrow_status take_packed(furrow_future *future, const void *arguments, size_t size) {
+    uint8_t *data;
+
+    if (size <= FUTURE_INLINE_BYTES) {
+        if (size > 0) {
+            memcpy(future->bytes, arguments, size);
+        }
+        future->task.size = (uint32_t)size;
+        return FURROW_OK;
+    }
+    data = malloc(size);
+    if (data == NULL) {
+        return task_set_plain_error(FURROW_ENOMEM);
+    }
+    memcpy(data, arguments, size);
+    if (!future_take_arguments(future, data, size)) {
+        free(data);
+        return task_set_plain_error(FURROW_ENOMEM);
+    }
+    return FURROW_OK;
+}
+
+furrow_future *furrow_submit_packed(furrow_executor *executor, const furrow_submit_options *options,
+                                    const char *name, const void *arguments,
+                                    size_t arguments_size) {
+    struct executor_class *class_;
+    furrow_future *future;
+    size_t count;
+
+    if (executor_check(executor) != FURROW_OK) {
+        return NULL;
+    }
+    if (arguments_size > WIRE_PAYLOAD_BYTES_MAX) {
+        (void)too_big(arguments_size);
+        return NULL;
+    }
+    if (!wire_value_check(arguments, arguments_size, &count)) {
+        (void)task_set_error(FURROW_EARGS, "the packed arguments are no whole MessagePack values");
+        return NULL;
+    }
+    class_ = executor_class_of(executor, NULL, name, strlen(name), options, 0);
+    if (class_ == NULL) {
+        return NULL;
+    }
+    future = future_new(executor);
+    if (future == NULL) {
+        (void)task_set_plain_error(FURROW_ENOMEM);
+        return NULL;
+    }
+    future->class_ = class_;
+    if (take_packed(future, arguments, arguments_size) != FURROW_OK) {
+        submit_undo(future);
+        return NULL;
+    }
+    return submit_send(executor, future);
+}
+
+furrow_future *furrow_submit_call(furrow_executor *executor, void *(*fn)(void *), void *argument) {
+    furrow_future *future;
+
+    if (executor->ops->set_call == NULL) {
+        (void)task_set_error(FURROW_EUNSUPPORTED,
+                             "furrow_submit_call: the executor %s: runs tasks in other processes",
+                             executor->ops->scheme);
+        return NULL;
+    }
+    if (executor_check(executor) != FURROW_OK) {
+        return NULL;
+    }
+    future = future_new(executor);
+    if (future == NULL) {
+        (void)task_set_plain_error(FURROW_ENOMEM);
+        return NULL;
+    }
+    executor->ops->set_call(executor, future, fn, argument);
+    return submit_send(executor, future);
+}

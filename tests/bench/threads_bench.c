@@ -1,0 +1,175 @@
+/* Measures `threads:` through the public interface, with tasks that do nothing.
+ *
+ *     threads_bench [TASKS [THREADS [ROUNDS]]]
+ *
+ * all      submit all tasks one by one, then read all results in order
+ * window   the same with a window of 1,000 tasks outstanding
+ * call     as `all`, with furrow_submit_call
+ * trip     one outstanding: submit, wait, read; p50 and p99 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include <furrow.h>
+
+#include "base/clock.h"
+
+static int bench_noop(furrow_task *task) {
+    int64_t value;
+
+    if (furrow_task_args(task, "i", &value) != FURROW_OK) {
+        return FURROW_EARGS;
+    }
+    return furrow_task_return(task, "i", value);
+}
+FURROW_TASK(bench_noop);
+
+static void *noop(void *argument) {
+    return argument;
+}
+
+static void fail(void) {
+    fprintf(stderr, "%s\n", furrow_last_error());
+    exit(1);
+}
+
+static double cpu_seconds(void) {
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec * 1e-6 +
+           (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec * 1e-6;
+}
+
+static void report(const char *name, size_t count, uint64_t start_ns, double cpu) {
+    double seconds = (double)(base_clock_ns() - start_ns) * 1e-9;
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    printf("%-8s %7.2f M tasks/s   %6.1f ns CPU each   %ld switches\n", name,
+           (double)count / seconds * 1e-6, (cpu_seconds() - cpu) * 1e9 / (double)count,
+           usage.ru_nvcsw + usage.ru_nivcsw);
+}
+
+static furrow_future *submit(furrow_executor *pool, size_t i) {
+    furrow_future *future = furrow_submit(pool, bench_noop, "i", (int64_t)i);
+
+    if (future == NULL) {
+        fail();
+    }
+    return future;
+}
+
+static void read_result(furrow_future **future, size_t i) {
+    int64_t value;
+
+    if (furrow_future_result(*future, -1, "i", &value) != FURROW_OK || value != (int64_t)i) {
+        fail();
+    }
+    furrow_future_unref(future);
+}
+
+static void all(furrow_executor *pool, furrow_future **futures, size_t count) {
+    double cpu = cpu_seconds();
+    uint64_t start = base_clock_ns();
+    uint64_t submitted;
+
+    for (size_t i = 0; i < count; i++) {
+        futures[i] = submit(pool, i);
+    }
+    submitted = base_clock_ns();
+    for (size_t i = 0; i < count; i++) {
+        read_result(&futures[i], i);
+    }
+    report("all", count, start, cpu);
+    printf("%-8s %7.1f ns a submit\n", "", (double)(submitted - start) / (double)count);
+}
+
+static void window(furrow_executor *pool, furrow_future **futures, size_t count) {
+    enum { WINDOW = 1000 };
+    double cpu = cpu_seconds();
+    uint64_t start = base_clock_ns();
+
+    for (size_t i = 0; i < count + WINDOW; i++) {
+        if (i >= WINDOW) {
+            read_result(&futures[i % WINDOW], i - WINDOW);
+        }
+        if (i < count) {
+            futures[i % WINDOW] = submit(pool, i);
+        }
+    }
+    report("window", count, start, cpu);
+}
+
+static void calls(furrow_executor *pool, furrow_future **futures, size_t count) {
+    double cpu = cpu_seconds();
+    uint64_t start = base_clock_ns();
+    void *pointer;
+
+    for (size_t i = 0; i < count; i++) {
+        futures[i] = furrow_submit_call(pool, noop, &futures[i]);
+        if (futures[i] == NULL) {
+            fail();
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (furrow_future_result(futures[i], -1, "p", &pointer) != FURROW_OK ||
+            pointer != &futures[i]) {
+            fail();
+        }
+        furrow_future_unref(&futures[i]);
+    }
+    report("call", count, start, cpu);
+}
+
+static int compare(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void trips(furrow_executor *pool) {
+    enum { TIMES = 5000 };
+    static uint64_t laps[TIMES];
+
+    for (int i = 0; i < TIMES; i++) {
+        uint64_t start = base_clock_ns();
+        furrow_future *future = submit(pool, (size_t)i);
+
+        read_result(&future, (size_t)i);
+        laps[i] = base_clock_ns() - start;
+    }
+    qsort(laps, TIMES, sizeof laps[0], compare);
+    printf("%-8s p50 %6.1f us   p99 %6.1f us\n", "trip", (double)laps[TIMES / 2] * 1e-3,
+           (double)laps[TIMES * 99 / 100] * 1e-3);
+}
+
+int main(int argc, char **argv) {
+    size_t count = argc > 1 ? strtoul(argv[1], NULL, 10) : 1000000;
+    furrow_options options = FURROW_OPTIONS_INIT;
+    int rounds = argc > 3 ? atoi(argv[3]) : 3;
+    furrow_future **futures = calloc(count, sizeof(furrow_future *));
+    furrow_executor *pool;
+
+    options.max_workers = argc > 2 ? atoi(argv[2]) : 2;
+    pool = furrow_open("threads:", &options);
+    if (pool == NULL || futures == NULL) {
+        fail();
+    }
+    for (int i = 0; i < rounds; i++) {
+        all(pool, futures, count);
+    }
+    for (int i = 0; i < rounds; i++) {
+        window(pool, futures, count);
+    }
+    for (int i = 0; i < rounds; i++) {
+        calls(pool, futures, count);
+    }
+    for (int i = 0; i < rounds; i++) {
+        trips(pool);
+    }
+    (void)furrow_close(&pool);
+    free(futures);
+    return 0;
+}
