@@ -105,7 +105,8 @@ void base_pool_free(struct base_pool *pool);
 
 /* base_pool_detach is for a pool that can't be joined in time or is let go by one of its own threads:
  * it is stopped, frees itself when its last thread has ended, and then calls `gone`. The caller must
- * not touch it any more. `owner` must live until `gone`. Doesn't block; any thread. */
+ * not touch it any more, and no other thread may be inside a call on it, be it the submit of the very
+ * work that detaches. `owner` must live until `gone`. Doesn't block; any thread. */
 void base_pool_detach(struct base_pool *pool);
 
 /* base_pool_thread_index returns the caller's index if it is one of the pool's threads, else -1. */

@@ -24,7 +24,7 @@
 #define MANY       20000
 #define PATIENCE_S 20
 
-enum kind { COUNT, BLOCK, TREE, REPEAT, JOIN, LOOK, DETACH };
+enum kind { COUNT, NOTHING, BLOCK, TREE, REPEAT, JOIN, LOOK, DETACH };
 
 struct item {
     struct base_work work;
@@ -48,7 +48,7 @@ static bool start_fails;
 static bool announce_finish;
 static sem_t entered;  /* a BLOCK work has begun */
 static sem_t gate;     /* lets a BLOCK work go on */
-static sem_t finished; /* posted after each work that isn't BLOCK, TREE or REPEAT */
+static sem_t finished; /* posted after each COUNT, JOIN, LOOK and DETACH */
 static sem_t gone;
 static struct {
     int join_result;
@@ -88,6 +88,8 @@ static void run(void *owner, unsigned thread_index, struct base_work *work) {
     case COUNT:
         order[atomic_fetch_add(&order_count, 1) % MANY] = item->number;
         break;
+    case NOTHING:
+        break;
     case BLOCK:
         sem_post(&entered);
         while (sem_wait(&gate) != 0) {
@@ -112,6 +114,8 @@ static void run(void *owner, unsigned thread_index, struct base_work *work) {
         look(thread_index);
         break;
     case DETACH:
+        while (sem_wait(&gate) != 0) {
+        }
         base_pool_detach(pool);
         break;
     }
@@ -120,10 +124,10 @@ static void run(void *owner, unsigned thread_index, struct base_work *work) {
         atomic_fetch_add(&item->ran, 1);
         atomic_fetch_add(&total, 1);
     }
-    if (announce_finish) {
+    if (announce_finish && kind != DETACH) {
         base_pool_finishing(pool, thread_index);
     }
-    if (kind != BLOCK && kind != TREE && kind != REPEAT) {
+    if (kind == COUNT || kind == JOIN || kind == LOOK || kind == DETACH) {
         sem_post(&finished);
     }
 }
@@ -292,14 +296,67 @@ static void no_wakeup_is_lost_with_one_work_at_a_time(void **state) {
     close_pool();
 }
 
+/* Pins the calling thread to its nth CPU, if it may use so many. */
+static void pin(int nth) {
+    cpu_set_t allowed;
+    cpu_set_t one;
+
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) <= nth) {
+        return;
+    }
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &allowed) && nth-- == 0) {
+            CPU_SET(cpu, &one);
+        }
+    }
+    (void)sched_setaffinity(0, sizeof one, &one);
+}
+
+static bool start_on_the_second_cpu(void *owner, unsigned thread_index) {
+    (void)owner;
+    (void)thread_index;
+    pin(1);
+    return true;
+}
+
+/* Two threads on two CPUs, and the main thread doesn't sleep, so that its submits meet the other at
+ * every step of falling asleep; the delay moves them along. */
+static void no_wakeup_is_lost_at_the_edge_of_sleep(void **state) {
+    struct base_pool_options options = {
+        .max_threads = 1, .run = run, .start = start_on_the_second_cpu, .abandon = on_abandon};
+    uint64_t deadline_ns = base_clock_deadline(base_clock_ns(), PATIENCE_S);
+    cpu_set_t before;
+
+    (void)state;
+    assert_int_equal(base_pool_new(&options, &pool), 0);
+    submit(0, COUNT);
+    wait_for(&finished);
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    pin(0);
+    for (int i = 1; i < MANY; i++) {
+        submit(i, NOTHING);
+        for (int spins = 0; atomic_load(&total) <= i; spins++) {
+            if (spins % 1000 == 999) {
+                sched_yield();
+                assert_true(base_clock_ns() < deadline_ns);
+            }
+        }
+        for (volatile int delay = i % 512; delay > 0; delay--) {
+        }
+    }
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    close_pool();
+}
+
 /* ---- nothing waits behind a long work ---- */
 
 /* Many short works make the pool claim them in large batches. */
 static void teach_that_works_are_short(void) {
-    for (int i = 1000; i < 6000; i++) {
+    for (int i = 1000; i < 4000; i++) {
         submit(i, COUNT);
     }
-    for (int i = 1000; i < 6000; i++) {
+    for (int i = 1000; i < 4000; i++) {
         wait_for(&finished);
     }
 }
@@ -307,11 +364,15 @@ static void teach_that_works_are_short(void) {
 static void works_behind_a_long_one_are_run_by_others(void **state) {
     (void)state;
     open_pool(2);
-    for (int round = 0; round < 20; round++) {
-        teach_that_works_are_short();
+    for (int round = 0; round < 60; round++) {
+        int size = 2 + round * 7 % 100; /* from a part of one thread's batch to several batches */
+
+        if (round % 3 == 0) {
+            teach_that_works_are_short();
+        }
         items[0].kind = BLOCK;
-        assert_int_equal(submit_batch(0, 100), 0);
-        for (int i = 1; i < 100; i++) {
+        assert_int_equal(submit_batch(0, size), 0);
+        for (int i = 1; i < size; i++) {
             wait_for(&finished);
         }
         sem_post(&gate);
@@ -326,8 +387,8 @@ static void works_behind_a_long_one_are_run_though_newer_ones_keep_coming(void *
     for (int round = 0; round < 5; round++) {
         teach_that_works_are_short();
         atomic_store(&repeat, true);
-        for (int i = 200; i < 220; i++) {
-            submit(i, REPEAT);
+        for (int i = 0; i < 20; i++) {
+            submit(200 + 20 * round + i, REPEAT);
         }
         items[0].kind = BLOCK;
         assert_int_equal(submit_batch(0, 100), 0);
@@ -701,6 +762,7 @@ static void a_pool_may_be_detached_by_its_own_work(void **state) {
     for (int round = 0; round < 100; round++) {
         open_pool(2);
         submit(round, DETACH);
+        sem_post(&gate);
         wait_for(&gone);
         assert_int_equal(atomic_load(&items[round].ran), 1);
     }
@@ -770,6 +832,7 @@ int main(void) {
         TEST(works_of_many_submitters_run_once_each),
         TEST(works_may_submit_works),
         TEST(no_wakeup_is_lost_with_one_work_at_a_time),
+        TEST(no_wakeup_is_lost_at_the_edge_of_sleep),
         TEST(works_behind_a_long_one_are_run_by_others),
         TEST(works_behind_a_long_one_are_run_though_newer_ones_keep_coming),
         TEST(works_one_after_the_other_use_one_thread),
