@@ -72,7 +72,7 @@ static void run(void *owner, unsigned thread_index, struct base_work *work) {
 
 static void wait_for(unsigned long count) {
     while (done_in_all() < count) {
-        struct timespec nap = {.tv_nsec = 50000};
+        struct timespec nap = {.tv_nsec = 200000};
 
         nanosleep(&nap, NULL);
     }
