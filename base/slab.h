@@ -96,6 +96,19 @@ static inline void *base_slab_get_checked(const struct base_slab *slab, uint32_t
     return entry->objects + (size_t)slot * slab->stride_bytes;
 }
 
+/* base_slab_get_live returns the object at an index, or NULL if none lives there. Any value is fine; for
+ * those who know an object by something of its own. */
+static inline void *base_slab_get_live(const struct base_slab *slab, uint32_t index) {
+    const struct base_slab_entry *entry = &slab->entries[index >> slab->slot_shift];
+    uint32_t slot = index & ((1U << slab->slot_shift) - 1);
+
+    if (index >> slab->slot_shift >= slab->entry_count || entry->chunk == NULL ||
+        (entry->chunk->generations[slot] & 1) == 0) {
+        return NULL;
+    }
+    return entry->objects + (size_t)slot * slab->stride_bytes;
+}
+
 /* base_slab_generation returns the generation of the live object at `index`. */
 uint32_t base_slab_generation(const struct base_slab *slab, uint32_t index);
 

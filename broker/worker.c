@@ -1,0 +1,384 @@
+/* What workers say, and their credit. */
+#include "broker/internal.h"
+
+#include <stdlib.h>
+
+#define HORIZON_MIN_NS (1 * BROKER_MS)
+#define HORIZON_MAX_NS (200 * BROKER_MS)
+#define MEAN_MAX_NS    (3600 * BROKER_S)
+/* A failed task is tried again after retry_ms, twice as long each time, up to this. */
+#define RETRY_DOUBLINGS_MAX 10u
+#define RETRY_MAX_NS        (3600 * BROKER_S)
+
+/* ------------------------------------------------------------------ joining */
+
+struct broker_session *broker_worker_new(struct broker_core *core, const struct wire_hello *hello) {
+    struct broker_worker *worker = calloc(1, sizeof *worker);
+
+    if (worker == NULL) {
+        return NULL;
+    }
+    if (!broker_timer_make(core, &worker->grace, BROKER_TIMER_GRACE) ||
+        !broker_session_init(core, &worker->session, hello)) {
+        broker_timer_drop(core, &worker->grace);
+        free(worker);
+        return NULL;
+    }
+    base_list_init(&worker->leases);
+    base_list_init(&worker->claims);
+    base_idmap_init(&worker->old, base_rng_next(&core->rng));
+    base_idmap_init(&worker->claimed, base_rng_next(&core->rng));
+    if (core->stats.workers == 1) {
+        broker_demands_watch(core);
+    }
+    return &worker->session;
+}
+
+static void offer_leave(struct broker_core *core, struct broker_worker *worker) {
+    struct broker_offer *offer = worker->offer;
+
+    if (offer != NULL) {
+        bool lost = worker->session.lost;
+
+        worker->session.lost = true; /* so that it is placed nowhere */
+        broker_worker_place(core, worker);
+        worker->session.lost = lost;
+        base_list_remove(&worker->in_offer);
+        offer->worker_count--;
+        worker->offer = NULL;
+        broker_offer_release(core, offer);
+    }
+}
+
+enum broker_handled broker_worker_join(struct broker_core *core, struct broker_worker *worker,
+                                       const struct wire_hello *hello, struct wire_fault *fault) {
+    struct broker_offer *offer = broker_offer_get(core, hello, fault);
+
+    if (offer == NULL) {
+        return fault->text[0] == '\0' ? BROKER_NOMEM : BROKER_REFUSED;
+    }
+    if (worker->offer != offer) {
+        broker_worker_unreserve(core, worker);
+        offer_leave(core, worker);
+        base_list_push_back(&offer->workers, &worker->in_offer);
+        offer->worker_count++;
+        worker->offer = offer;
+    }
+    worker->slots = hello->slots;
+    worker->limit = hello->slots;
+    worker->mean_ns = 0;
+    worker->rtt_ns = 0;
+    worker->rtt_known = false;
+    worker->probe_ns = 0;
+    worker->progress_ns = core->now_ns;
+    worker->recall_count = 0;
+    worker->stopped = false;
+    /* Whoever has been with a broker before says first what it still has. */
+    worker->claiming = hello->epoch != 0 || worker->held > 0;
+    wire_writer_free(worker->runs);
+    wire_writer_free(worker->recalls);
+    wire_writer_free(worker->interrupts);
+    worker->runs = worker->recalls = worker->interrupts = NULL;
+    broker_worker_place(core, worker);
+    broker_log(core, false, "worker %s joins: pid %lld on %s, %u slots, %u functions",
+               worker->session.name, (long long)worker->session.pid, worker->session.host,
+               worker->slots, hello->function_count);
+    return BROKER_DONE;
+}
+
+void broker_worker_leave(struct broker_core *core, struct broker_worker *worker) {
+    BASE_ASSERT(base_list_empty(&worker->leases) && base_list_empty(&worker->claims));
+    BASE_ASSERT(worker->held == 0 && worker->alone == NULL);
+    broker_log(core, false, "worker %s leaves: pid %lld on %s", worker->session.name,
+               (long long)worker->session.pid, worker->session.host);
+    offer_leave(core, worker);
+    broker_timer_drop(core, &worker->grace);
+    base_idmap_fini(&worker->old);
+    base_idmap_fini(&worker->claimed);
+    wire_writer_free(worker->runs);
+    wire_writer_free(worker->recalls);
+    wire_writer_free(worker->interrupts);
+    free(worker->death.host);
+    broker_session_free(core, &worker->session);
+    if (core->stats.workers == 0) {
+        broker_demands_watch(core);
+    }
+}
+
+static void trim_writer(struct wire_writer **writer) {
+    if (*writer != NULL && wire_writer_count(*writer) == 0) {
+        wire_writer_free(*writer);
+        *writer = NULL;
+    }
+}
+
+void broker_worker_trim(struct broker_worker *worker) {
+    trim_writer(&worker->runs);
+    trim_writer(&worker->interrupts);
+    if (worker->recall_count == 0) {
+        trim_writer(&worker->recalls);
+    }
+}
+
+static bool finish(struct broker_core *core, struct broker_worker *worker,
+                   struct wire_writer *writer, enum wire_type type, bool even_empty) {
+    return writer == NULL || (wire_writer_count(writer) == 0 && !even_empty) ||
+           broker_session_finish(core, &worker->session, writer, type);
+}
+
+bool broker_worker_flush(struct broker_core *core, struct broker_worker *worker) {
+    return finish(core, worker, worker->runs, WIRE_RUN, false) &&
+           finish(core, worker, worker->recalls, WIRE_RECALL, worker->recall_count > 0) &&
+           finish(core, worker, worker->interrupts, WIRE_INTERRUPT, false);
+}
+
+/* ------------------------------------------------------------------- leases */
+
+uint64_t broker_task_lease(const struct broker_task *task) {
+    return (task->flags & BROKER_TASK_OLD) != 0 ? task->extra->old_lease : task->lease;
+}
+
+struct broker_task *broker_worker_task(struct broker_core *core, struct broker_worker *worker,
+                                       uint64_t lease) {
+    struct broker_task *task;
+
+    if (BASE_UNLIKELY(base_idmap_count(&worker->old) > 0)) {
+        task = base_idmap_find(&worker->old, lease);
+        if (task != NULL) {
+            return task;
+        }
+    }
+    task = base_slab_get_live(&core->tasks, (uint32_t)(lease & BROKER_INDEX_MASK));
+    if (task == NULL || task->lease != lease || task->worker != worker ||
+        (task->flags & BROKER_TASK_OLD) != 0) {
+        return NULL;
+    }
+    return task;
+}
+
+/* ------------------------------------------------------------------- credit */
+
+uint64_t broker_worker_horizon(const struct broker_worker *worker) {
+    uint64_t horizon_ns = 2 * worker->rtt_ns;
+
+    return horizon_ns < HORIZON_MIN_NS   ? HORIZON_MIN_NS
+           : horizon_ns > HORIZON_MAX_NS ? HORIZON_MAX_NS
+                                         : horizon_ns;
+}
+
+/* The round trip is measured when the worker was empty: then nothing waited there. */
+static void measure_rtt(struct broker_core *core, struct broker_worker *worker, uint64_t run_ns) {
+    uint64_t elapsed_ns = core->now_ns - worker->probe_ns;
+    uint64_t rtt_ns = elapsed_ns > run_ns ? elapsed_ns - run_ns : 0;
+
+    worker->rtt_ns = worker->rtt_known ? (3 * worker->rtt_ns + rtt_ns) / 4 : rtt_ns;
+    worker->rtt_known = true;
+    worker->probe_ns = 0;
+}
+
+/* Sets how many leases a worker may hold: its threads, and as many as they do within the horizon. */
+static void measure(struct broker_core *core, struct broker_worker *worker, uint32_t count,
+                    uint64_t busy_ns) {
+    uint64_t mean_ns = busy_ns / count, more;
+
+    if (worker->probe_ns != 0) {
+        measure_rtt(core, worker, count < worker->slots ? mean_ns : busy_ns / worker->slots);
+    }
+    if (mean_ns > MEAN_MAX_NS) {
+        mean_ns = MEAN_MAX_NS;
+    }
+    mean_ns = worker->mean_ns == 0 ? mean_ns : (3 * worker->mean_ns + mean_ns) / 4;
+    worker->mean_ns = mean_ns > 0 ? mean_ns : 1;
+    more = worker->slots * broker_worker_horizon(worker) / worker->mean_ns;
+    worker->limit = more > WIRE_WORKER_LEASES_MAX - worker->slots ? WIRE_WORKER_LEASES_MAX
+                                                                  : worker->slots + (uint32_t)more;
+    worker->progress_ns = core->now_ns;
+}
+
+/* ------------------------------------------------------------------ RESULTS */
+
+/* A task that failed by itself and may be tried again: after a while, ever longer. */
+static bool retry(struct broker_core *core, struct broker_task *task) {
+    struct broker_extra *extra;
+    uint64_t wait_ns = task->class->retry_ns;
+
+    if ((task->flags & BROKER_TASK_EXTRA) != 0 && task->extra->retries >= task->class->retries) {
+        return false;
+    }
+    extra = broker_task_extra(core, task);
+    if (extra == NULL) {
+        return false; /* the failure is told instead: that is true as well */
+    }
+    for (uint32_t i = 0; i < extra->retries && i < RETRY_DOUBLINGS_MAX; i++) {
+        wait_ns = wait_ns < RETRY_MAX_NS / 2 ? wait_ns * 2 : RETRY_MAX_NS;
+    }
+    extra->retries++;
+    if ((task->flags & BROKER_TASK_CANCELLING) != 0) {
+        (void)broker_verdict(core, task->class->client, task->id, false);
+    }
+    broker_task_detach(core, task);
+    task->flags &= (uint8_t)~BROKER_TASK_CANCELLING;
+    broker_task_started(core, task);
+    core->stats.reruns++;
+    broker_task_set_state(task, BROKER_TASK_DELAYED);
+    broker_timer_set(core, &extra->timer, broker_after(core, wait_ns));
+    return true;
+}
+
+/* What few tasks need when they end. */
+static void unusual_end(struct broker_worker *worker, struct broker_task *task) {
+    if ((task->flags & BROKER_TASK_OLD) != 0) {
+        base_idmap_remove(&worker->old, task->extra->old_lease);
+        task->flags &= (uint8_t)~BROKER_TASK_OLD;
+    }
+    if (worker->alone == task) {
+        worker->alone = NULL;
+    }
+}
+
+static bool result(struct broker_core *core, struct broker_worker *worker, struct broker_task *task,
+                   const struct wire_entry *entry) {
+    enum wire_kind kind = (enum wire_kind)entry->key[0];
+
+    if (BASE_UNLIKELY(task->state == BROKER_TASK_ABANDONED)) {
+        broker_task_detach(core, task);
+        broker_task_end(core, task);
+        return true;
+    }
+    if (BASE_UNLIKELY(kind == WIRE_KIND_ERROR && task->class->retries > 0) && retry(core, task)) {
+        return true;
+    }
+    if (BASE_UNLIKELY(
+            !broker_task_tell(core, task, kind, entry->data, entry->size, entry->large))) {
+        return false;
+    }
+    base_list_remove(&task->node);
+    if (BASE_UNLIKELY((task->flags & (BROKER_TASK_OLD | BROKER_TASK_ALONE)) != 0)) {
+        unusual_end(worker, task);
+    }
+    task->worker = NULL;
+    worker->held--;
+    core->leased--;
+    broker_task_end(core, task);
+    return true;
+}
+
+enum broker_handled broker_on_results(struct broker_core *core, struct broker_session *session,
+                                      struct wire_message *message, struct wire_fault *fault) {
+    struct broker_worker *worker = broker_worker_of(session);
+    enum broker_handled handled = BROKER_DONE;
+    struct wire_batch batch;
+    struct wire_entry entry;
+
+    if (!wire_batch_open(&batch, message, fault)) {
+        return BROKER_REFUSED;
+    }
+    while (handled == BROKER_DONE && wire_batch_next(&batch, &entry)) {
+        struct broker_task *task = broker_worker_task(core, worker, entry.values[0]);
+
+        if (BASE_LIKELY(task != NULL)) {
+            handled = result(core, worker, task, &entry) ? BROKER_DONE : BROKER_NOMEM;
+        } else {
+            handled = broker_claim_result(core, worker, &entry);
+            if (handled == BROKER_REFUSED) {
+                core->stats.stale_results++;
+                handled = BROKER_DONE;
+            }
+        }
+    }
+    if (batch.entry_count > 0) {
+        measure(core, worker, batch.entry_count, batch.extra[0]);
+    }
+    broker_worker_place(core, worker);
+    return handled;
+}
+
+/* ----------------------------------------------------------- RETURNED, RUNNING */
+
+static void returned(struct broker_core *core, struct broker_task *task) {
+    broker_task_detach(core, task);
+    core->stats.recalled++;
+    if (task->class == NULL) {
+        broker_task_end(core, task);
+    } else if ((task->flags & BROKER_TASK_CANCELLING) != 0) {
+        broker_task_cancelled(core, task);
+    } else {
+        broker_requeue(core, task);
+    }
+}
+
+static bool kept(struct broker_core *core, struct broker_task *task) {
+    if (task->state == BROKER_TASK_ABANDONED) {
+        return true; /* it was asked to end */
+    }
+    if ((task->flags & BROKER_TASK_CANCELLING) != 0 &&
+        !broker_verdict(core, task->class->client, task->id, false)) {
+        return false;
+    }
+    task->flags &= (uint8_t)~BROKER_TASK_CANCELLING;
+    broker_task_started(core, task);
+    return true;
+}
+
+enum broker_handled broker_on_returned(struct broker_core *core, struct broker_session *session,
+                                       struct wire_message *message, struct wire_fault *fault) {
+    struct broker_worker *worker = broker_worker_of(session);
+    struct wire_batch batch;
+    struct wire_entry entry;
+
+    if (!wire_batch_open(&batch, message, fault)) {
+        return BROKER_REFUSED;
+    }
+    while (wire_batch_next(&batch, &entry)) {
+        struct broker_task *task = broker_worker_task(core, worker, entry.values[0]);
+        bool back = entry.key[0] != 0;
+
+        if (task != NULL && back) {
+            returned(core, task);
+        } else if (task != NULL && !kept(core, task)) {
+            return BROKER_NOMEM;
+        } else if (task == NULL && back) {
+            broker_claim_drop(core, worker, entry.values[0]);
+        }
+    }
+    return BROKER_DONE;
+}
+
+enum broker_handled broker_on_running(struct broker_core *core, struct broker_session *session,
+                                      struct wire_message *message, struct wire_fault *fault) {
+    struct broker_worker *worker = broker_worker_of(session);
+    struct wire_batch batch;
+    struct wire_entry entry;
+
+    if (!wire_batch_open(&batch, message, fault)) {
+        return BROKER_REFUSED;
+    }
+    while (wire_batch_next(&batch, &entry)) {
+        struct broker_task *task = broker_worker_task(core, worker, entry.values[0]);
+        struct broker_client *client;
+
+        if (task == NULL || task->state != BROKER_TASK_LEASED) {
+            continue;
+        }
+        client = task->class->client;
+        if (!broker_session_put(core, &client->session, &client->started, WIRE_STARTED, NULL,
+                                &task->id, NULL, 0, NULL)) {
+            return BROKER_NOMEM;
+        }
+        broker_task_started(core, task);
+    }
+    return BROKER_DONE;
+}
+
+enum broker_handled broker_on_drain(struct broker_core *core, struct broker_session *session,
+                                    struct wire_message *message, struct wire_fault *fault) {
+    struct broker_worker *worker = broker_worker_of(session);
+
+    if (!wire_plain_decode(message, WIRE_DRAIN, fault)) {
+        return BROKER_REFUSED;
+    }
+    worker->draining = true;
+    broker_worker_unreserve(core, worker);
+    broker_worker_place(core, worker);
+    return BROKER_DONE;
+}
