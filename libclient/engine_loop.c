@@ -1,0 +1,319 @@
+#include "libclient/engine.h"
+
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/futex.h"
+#include "wire/value.h"
+
+/* Tasks that are given to the core at a time: enough to fill a batch, few enough that the first are
+ * under way while the rest are still looked at. */
+#define SUBMITS_MAX 2048u
+/* The longest that the cores see pass without the thread having run. */
+#define STALL_NS (500 * BASE_CLOCK_NS_PER_MS)
+
+static _Thread_local const struct engine *current_engine;
+
+bool engine_is_current(const struct engine *engine) {
+    return current_engine == engine;
+}
+
+/* ------------------------------------------------------------------- the clock */
+
+/* The engine's clock stands still while the whole process did (stopped by a signal, or the machine
+ * asleep), but for a moment: otherwise the cores would take their own absence for the silence of
+ * their peers. */
+static void read_clock(struct engine *engine) {
+    uint64_t raw_ns = base_clock_ns();
+    uint64_t expected_ns =
+        engine->slept_until_ns > engine->raw_ns ? engine->slept_until_ns : engine->raw_ns;
+
+    if (expected_ns != UINT64_MAX && raw_ns > expected_ns + STALL_NS) {
+        engine->skew_ns += raw_ns - expected_ns - STALL_NS;
+    }
+    engine->raw_ns = raw_ns;
+    engine->slept_until_ns = 0;
+    engine->now_ns = raw_ns - engine->skew_ns;
+}
+
+/* --------------------------------------------------------------------- actions */
+
+static void end_task(struct engine *engine, furrow_future *future, enum wire_kind kind,
+                     const struct client_action *action) {
+    bool waited = (future->own_flags & ENGINE_FUTURE_CANCEL_WAITED) != 0;
+    size_t count;
+
+    /* Whoever waits for a verdict has a reference. */
+    if (engine->broken && action->data == NULL && kind == engine->break_kind) {
+        (void)future_fail(future, kind, 0, "%s", engine->break_text);
+    } else if (kind == WIRE_KIND_VALUE &&
+               (!wire_value_check(action->data, action->size, &count) || count != 1)) {
+        (void)future_fail(future, WIRE_KIND_ERROR, 0, "the result that arrived is malformed");
+    } else {
+        (void)future_resolve(future, kind, action->data, action->size, action->large);
+    }
+    if (waited) {
+        engine_verdict(engine, future);
+    }
+}
+
+static void end_chain(struct engine *engine, enum wire_kind kind,
+                      const struct client_action *action) {
+    struct client_task *task = action->task;
+
+    while (task != NULL) {
+        struct client_task *next = action->chain ? task->next : NULL;
+
+        end_task(engine, future_of_task(task), kind, action);
+        task = next;
+    }
+}
+
+static void handle_verdict(struct engine *engine, const struct client_action *action) {
+    furrow_future *future = future_of_task(action->task);
+
+    if (action->yes) {
+        end_chain(engine, WIRE_KIND_CANCELLED, action);
+    } else if ((future->own_flags & ENGINE_FUTURE_CANCEL_WAITED) != 0) {
+        engine_verdict(engine, future);
+    }
+}
+
+static void tell_connected(struct engine *engine, enum engine_connected state) {
+    if (atomic_load(&engine->connected) == ENGINE_NOT_YET) {
+        atomic_store(&engine->connected, state);
+        base_futex_wake(&engine->connected, INT_MAX);
+    }
+}
+
+static void carry_out(struct engine *engine, const struct client_action *action) {
+    switch (action->type) {
+    case CLIENT_SEND:
+        engine->transport->send(engine, action->message);
+        break;
+    case CLIENT_RESOLVE:
+        end_chain(engine, action->kind, action);
+        break;
+    case CLIENT_BEGAN:
+        (void)future_begin(future_of_task(action->task));
+        break;
+    case CLIENT_VERDICT:
+        handle_verdict(engine, action);
+        break;
+    case CLIENT_RECONNECT:
+        engine->transport->reconnect(engine);
+        break;
+    case CLIENT_REFUSED:
+        engine_break(engine, WIRE_KIND_BROKEN, "%s", action->text);
+        tell_connected(engine, ENGINE_REFUSED);
+        break;
+    case CLIENT_CONNECTED:
+        base_log(&engine->base.log, BASE_LOG_INFO, "connected to %s broker %s",
+                 action->yes ? "a" : "the same", engine->base.url.address);
+        tell_connected(engine, ENGINE_CONNECTED);
+        break;
+    case CLIENT_LEFT:
+        engine->left = true;
+        break;
+    case CLIENT_LOG:
+        base_log(&engine->base.log, action->warn ? BASE_LOG_WARN : BASE_LOG_INFO, "%s",
+                 action->text);
+        break;
+    }
+}
+
+void engine_step(struct engine *engine, const struct client_event *event) {
+    const struct client_action *actions;
+    size_t count;
+
+    client_step(engine->core, engine->now_ns, event);
+    actions = client_actions(engine->core, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (i + 2 < count) {
+            __builtin_prefetch(actions[i + 2].task);
+        }
+        carry_out(engine, &actions[i]);
+    }
+}
+
+/* --------------------------------------------------------------------- submits */
+
+void engine_close_submits(struct engine *engine) {
+    struct base_inbox_node *last = engine_close_inbox(&engine->submits);
+    struct base_inbox_node **end = &engine->backlog;
+
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    *end = last;
+}
+
+/* Cuts the first part off the backlog. */
+static struct base_inbox_node *cut_backlog(struct engine *engine) {
+    struct base_inbox_node *first = engine->backlog, *last = first;
+
+    for (unsigned i = 1; i < SUBMITS_MAX && last->next != NULL; i++) {
+        last = last->next;
+    }
+    engine->backlog = last->next;
+    last->next = NULL;
+    return first;
+}
+
+static void refuse_submits(struct engine *engine, struct base_inbox_node *node) {
+    while (node != NULL) {
+        struct base_inbox_node *next = node->next;
+
+        (void)future_fail(future_of_inbox(node), engine->break_kind, 0, "%s", engine->break_text);
+        node = next;
+    }
+}
+
+_Static_assert(offsetof(struct client_task, next) == offsetof(struct base_inbox_node, next),
+               "a chain from the inbox is a chain of tasks");
+
+static bool take_submits(struct engine *engine) {
+    struct base_inbox_node *first;
+
+    if (engine->backlog == NULL) {
+        if (engine->phase != ENGINE_OPEN) {
+            return false;
+        }
+        engine->backlog = base_inbox_take(&engine->submits);
+        if (engine->backlog == NULL) {
+            return false;
+        }
+    }
+    first = cut_backlog(engine);
+    if (engine->broken) {
+        refuse_submits(engine, first);
+        return true;
+    }
+    engine_step(engine, &(struct client_event){.type = CLIENT_SUBMIT,
+                                               .task = &future_of_inbox(first)->task});
+    return true;
+}
+
+void engine_take_submits(struct engine *engine) {
+    while (take_submits(engine)) {
+    }
+}
+
+/* ---------------------------------------------------------------------- breaks */
+
+void engine_break(struct engine *engine, enum wire_kind kind, const char *format, ...) {
+    va_list arguments;
+
+    if (engine->break_due || engine->broken) {
+        return;
+    }
+    va_start(arguments, format);
+    (void)vsnprintf(engine->break_text, sizeof engine->break_text, format, arguments);
+    va_end(arguments);
+    engine->break_kind = kind;
+    engine->break_due = true;
+    /* Whoever sees its future fail finds later submits refused, with the reason. */
+    executor_break(&engine->base, "%s", engine->break_text);
+}
+
+static void break_now(struct engine *engine) {
+    engine->break_due = false;
+    engine->broken = true;
+    engine_step(engine, &(struct client_event){.type = CLIENT_BREAK, .kind = engine->break_kind});
+}
+
+/* -------------------------------------------------------------------- the loop */
+
+static bool has_tasks(const struct engine *engine) {
+    struct client_stats stats;
+
+    client_get_stats(engine->core, &stats);
+    return engine->backlog != NULL || stats.waiting > 0 || stats.sent > 0;
+}
+
+/* What can be done now without waiting; whether it was anything. */
+static bool pass(struct engine *engine) {
+    struct future_batch batch;
+    bool busy = false;
+
+    future_batch_begin(&batch);
+    busy |= engine_requests_take(engine);
+    busy |= take_submits(engine);
+    busy |= engine->transport->receive(engine);
+    if (engine->now_ns >= client_deadline(engine->core)) {
+        engine_step(engine, &(struct client_event){.type = CLIENT_TICK});
+    }
+    engine->transport->tick(engine);
+    if (engine->break_due) {
+        break_now(engine);
+    }
+    engine_step(engine, &(struct client_event){.type = CLIENT_FLUSH});
+    engine->transport->flush(engine);
+    if (engine->break_due) {
+        break_now(engine);
+        busy = true;
+    }
+    if (engine->phase == ENGINE_CLOSING && !has_tasks(engine)) {
+        engine->phase = ENGINE_LEAVING;
+        engine->transport->leave(engine);
+        busy = true;
+    }
+    future_batch_end(&batch);
+    return busy;
+}
+
+static bool inboxes_empty(struct engine *engine) {
+    return base_inbox_empty(&engine->requests) && engine->backlog == NULL &&
+           (engine->phase != ENGINE_OPEN || base_inbox_empty(&engine->submits));
+}
+
+static uint64_t next_deadline(const struct engine *engine, uint64_t until_ns) {
+    uint64_t client_ns = client_deadline(engine->core);
+    uint64_t transport_ns = engine->transport->deadline(engine);
+
+    if (client_ns < until_ns) {
+        until_ns = client_ns;
+    }
+    return transport_ns < until_ns ? transport_ns : until_ns;
+}
+
+static void sleep_until(struct engine *engine, uint64_t until_ns) {
+    struct pollfd fds[ENGINE_FDS_MAX + 1] = {{.fd = base_wake_fd(&engine->wake), .events = POLLIN}};
+    unsigned count = 1 + engine->transport->poll_fds(engine, fds + 1);
+    int timeout_ms = base_clock_poll_ms(next_deadline(engine, until_ns), engine->now_ns);
+
+    base_wake_prepare(&engine->wake);
+    if (inboxes_empty(engine)) {
+        engine->slept_until_ns = timeout_ms < 0
+                                     ? UINT64_MAX
+                                     : engine->raw_ns + (uint64_t)timeout_ms * BASE_CLOCK_NS_PER_MS;
+        if (poll(fds, count, timeout_ms) > 0) {
+            engine->transport->polled(engine, fds + 1);
+        }
+    }
+    (void)base_wake_finish(&engine->wake);
+}
+
+bool engine_poll(struct engine *engine, uint64_t until_ns) {
+    read_clock(engine);
+    if (!pass(engine) && !engine->left) {
+        sleep_until(engine, until_ns);
+    }
+    return !engine->left;
+}
+
+void *engine_run(void *user) {
+    struct engine *engine = user;
+
+    current_engine = engine;
+    while (engine_poll(engine, UINT64_MAX)) {
+    }
+    engine->phase = ENGINE_ENDED;
+    engine_requests_end(engine);
+    atomic_store(&engine->ended, 1);
+    base_futex_wake(&engine->ended, INT_MAX);
+    return NULL;
+}
