@@ -185,40 +185,74 @@ static bool may_expire(const struct client_core *core, const struct client_task 
            (!client_task_named(task) || !client_connected(core));
 }
 
+/* The expired ones of one class, which share an error. */
+struct expired {
+    uint32_t class_index;
+    struct client_task *first, **last;
+};
+
+/* Classes that end in one step; the others are next. */
+#define EXPIRED_MAX 64u
+/* An error's bytes at most: its text, a function's and a host's name, and little more. */
+#define ERROR_BYTES_MAX 1024u
+
 struct expiry {
-    struct client_task *first, **last; /* the expired ones of one class */
-    uint64_t next_ns;                  /* when the next is due */
+    struct expired classes[EXPIRED_MAX];
+    uint32_t count;
+    uint64_t next_ns; /* when the next is due */
     uint64_t seen;
 };
+
+static struct expired *expired_of(struct expiry *expiry, uint32_t class_index) {
+    struct expired *expired;
+
+    for (uint32_t i = expiry->count; i-- > 0;) {
+        if (expiry->classes[i].class_index == class_index) {
+            return &expiry->classes[i];
+        }
+    }
+    if (expiry->count == EXPIRED_MAX) {
+        return NULL;
+    }
+    expired = &expiry->classes[expiry->count++];
+    expired->class_index = class_index;
+    expired->first = NULL;
+    expired->last = &expired->first;
+    return expired;
+}
 
 static void expire_list(struct client_core *core, uint64_t now_ns, struct base_list *list,
                         struct expiry *expiry) {
     BASE_LIST_FOREACH(list, node) {
         struct client_task *task = BASE_LIST_ENTRY(node, struct client_task, node);
+        struct expired *expired = NULL;
 
         expiry->seen++;
         if (!may_expire(core, task)) {
             continue;
         }
-        if (task->start_by_ns <= now_ns &&
-            (expiry->first == NULL || expiry->first->class_index == task->class_index)) {
+        if (task->start_by_ns <= now_ns) {
+            expired = expired_of(expiry, task->class_index);
+        }
+        if (expired != NULL) {
             client_task_leave(core, task);
-            *expiry->last = task;
-            expiry->last = &task->next;
+            *expired->last = task;
+            expired->last = &task->next;
         } else if (task->start_by_ns < expiry->next_ns) {
             expiry->next_ns = task->start_by_ns;
         }
     }
 }
 
-static void resolve_expired(struct client_core *core, struct client_task *first) {
-    const struct client_class *cls = client_class_at(core, first->class_index);
+static void resolve_expired(struct client_core *core, const struct expired *expired) {
+    const struct client_class *cls = client_class_at(core, expired->class_index);
     struct client_action *action = client_act(core, CLIENT_RESOLVE);
     struct wire_error error = {
         .function = cls->define.function,
         .host = {core->config.host, strlen(core->config.host)},
         .pid = core->config.pid,
     };
+    size_t before = core->errors.size;
     char text[128];
     int length = snprintf(text, sizeof text, "not started within %llu ms: %s",
                           (unsigned long long)cls->define.queue_ms,
@@ -228,23 +262,25 @@ static void resolve_expired(struct client_core *core, struct client_task *first)
 
     BASE_ASSERT(length > 0 && (size_t)length < sizeof text);
     error.message = (struct wire_text){text, (size_t)length};
-    action->task = first;
+    action->task = expired->first;
     action->chain = true;
     action->kind = WIRE_KIND_DEADLINE;
-    /* Without memory the error says less; its kind says the most important thing. */
-    if (wire_error_encode(&error, &core->errors)) {
-        action->data = core->errors.data;
-        action->size = core->errors.size;
+    /* The buffer must not move, since earlier actions point into it. */
+    if (core->errors.capacity - before >= ERROR_BYTES_MAX &&
+        wire_error_encode(&error, &core->errors)) {
+        action->data = core->errors.data + before;
+        action->size = core->errors.size - before;
+        BASE_ASSERT(action->size <= ERROR_BYTES_MAX);
     }
 }
 
-/* Ends what has waited too long: one class a step, since they share an error. The lists are scanned
- * whole, which is why the next scan of a long one is not due before some time has passed. */
+/* Ends what has waited too long. The lists are scanned whole, which is why the next scan of a long one
+ * is not due before some time has passed. */
 static void expire(struct client_core *core, uint64_t now_ns) {
-    struct expiry expiry = {.next_ns = UINT64_MAX};
+    struct expiry expiry = {.count = 0, .next_ns = UINT64_MAX};
 
-    expiry.last = &expiry.first;
-    if (!client_reserve(core, 1)) {
+    if (!client_reserve(core, EXPIRED_MAX)) {
+        core->expiry_ns = now_ns + CLIENT_RETRY_NS;
         return;
     }
     expire_list(core, now_ns, &core->waiting, &expiry);
@@ -255,8 +291,12 @@ static void expire(struct client_core *core, uint64_t now_ns) {
     if (expiry.next_ns > now_ns && expiry.next_ns < now_ns + expiry.seen * CLIENT_SCAN_NS) {
         core->expiry_ns = now_ns + expiry.seen * CLIENT_SCAN_NS;
     }
-    if (expiry.first != NULL) {
-        resolve_expired(core, expiry.first);
+    /* Without memory the errors say less; their kind says the most important thing. */
+    (void)base_buffer_reserve(&core->errors, (size_t)expiry.count * ERROR_BYTES_MAX);
+    for (uint32_t i = 0; i < expiry.count; i++) {
+        resolve_expired(core, &expiry.classes[i]);
+    }
+    if (expiry.count > 0) {
         client_cancels_settle(core);
     }
 }
