@@ -115,27 +115,32 @@ static void set_starved(struct broker_core *core, struct broker_client *client, 
     }
 }
 
+/* Records of tasks cost memory too: half of the window is theirs, half is for payloads. */
+static void split_window(struct supply *tasks, struct supply *bytes) {
+    bytes->window = bytes->window / 2 + 1;
+    tasks->window = least(tasks->window, bytes->window / BROKER_TASK_BYTES + 1);
+}
+
 void broker_credit_grant(struct broker_core *core, struct broker_client *client) {
     struct supply tasks = supply_tasks(core), bytes = supply_bytes(core);
     uint64_t in_hand = hand_tasks(client), in_hand_bytes = hand_bytes(client);
-    uint64_t more_tasks, more_bytes, room;
+    uint64_t more_tasks, more_bytes;
 
+    split_window(&tasks, &bytes);
     if (core->draining || (in_hand > tasks.window / 2 && in_hand_bytes > bytes.window / 2)) {
         set_starved(core, client, false);
         return;
     }
-    room = minus(core->config.client_tasks_max, client->task_count + in_hand);
-    more_tasks = least(portion(&tasks, in_hand, client->task_count), room);
-    more_bytes =
-        portion(&bytes, in_hand_bytes, client->task_bytes + client->task_count * BROKER_TASK_BYTES);
-    /* Bytes for records are part of the memory too. */
-    if (bytes.free < more_tasks * BROKER_TASK_BYTES) {
-        more_tasks = bytes.free / BROKER_TASK_BYTES;
-    }
+    more_tasks = least(portion(&tasks, in_hand, client->task_count),
+                       minus(core->config.client_tasks_max, client->task_count + in_hand));
+    more_tasks = least(more_tasks, bytes.free / BROKER_TASK_BYTES);
     if (more_tasks == 0 && in_hand == 0 && client->task_count == 0) {
         more_tasks = 1;
     }
-    grant(core, client, more_tasks, minus(more_bytes, more_tasks * BROKER_TASK_BYTES));
+    bytes.free = minus(bytes.free, more_tasks * BROKER_TASK_BYTES);
+    more_bytes =
+        portion(&bytes, in_hand_bytes, client->task_bytes + client->task_count * BROKER_TASK_BYTES);
+    grant(core, client, more_tasks, more_bytes);
     set_starved(core, client,
                 hand_tasks(client) <= tasks.window / 2 || hand_bytes(client) <= bytes.window / 2);
 }

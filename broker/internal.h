@@ -241,9 +241,11 @@ struct broker_worker {
     struct broker_demand *reserved; /* emptied for a task of this demand that is to run alone */
     struct broker_task *alone;      /* runs alone here */
     uint64_t mean_ns;               /* of its tasks, 0: unknown */
+    uint64_t mean_bytes;            /* of their arguments and results */
     uint64_t rtt_ns;
     uint64_t probe_ns;    /* when the empty worker got a task; 0: no measurement going on */
-    uint64_t progress_ns; /* when it last showed some, or was asked to give back */
+    uint64_t progress_ns; /* when it last showed some */
+    uint64_t recalled_ns; /* when it was asked to give back, and has not answered yet */
     struct broker_timer grace;
     struct broker_death death; /* if dying */
 };

@@ -32,7 +32,7 @@ void broker_recall_more(struct broker_core *core, struct broker_worker *worker, 
         return;
     }
     worker->recall_count += count;
-    worker->progress_ns = core->now_ns;
+    worker->recalled_ns = core->now_ns;
     broker_session_dirty(core, &worker->session);
 }
 
@@ -60,16 +60,25 @@ void broker_recall_watch(struct broker_core *core, struct broker_offer *offer) {
     }
 }
 
-/* Finds the worker with the most that waits, of those that have shown no progress within their
- * horizon: what waits at the others is done sooner than it could be brought elsewhere. */
+/* Whether what waits at a worker should be had back: it has shown no progress within its horizon (if
+ * it had, that would be done sooner than it could be brought elsewhere), and it was not asked lately
+ * without an answer. */
+static bool is_stuck(const struct broker_core *core, const struct broker_worker *worker) {
+    bool asked = worker->recalled_ns > worker->progress_ns;
+
+    return worker->laden && !worker->dying &&
+           core->now_ns >= worker->progress_ns + broker_worker_horizon(worker) &&
+           (!asked || core->now_ns >= worker->recalled_ns + core->config.heartbeat_ns);
+}
+
+/* Finds the one with the most that waits. */
 static struct broker_worker *find_stuck(struct broker_core *core, struct broker_offer *offer) {
     struct broker_worker *worst = NULL;
 
     BASE_LIST_FOREACH(&offer->workers, node) {
         struct broker_worker *worker = BASE_LIST_ENTRY(node, struct broker_worker, in_offer);
 
-        if (worker->laden && !worker->dying &&
-            core->now_ns >= worker->progress_ns + broker_worker_horizon(worker) &&
+        if (is_stuck(core, worker) &&
             (worst == NULL || worker->held - worker->slots > worst->held - worst->slots)) {
             worst = worker;
         }

@@ -147,7 +147,6 @@ static void take_back(struct broker_core *core, struct broker_task *task, enum b
     bool unstarted = (task->flags & BROKER_TASK_UNSTARTED) != 0;
 
     broker_task_detach(core, task);
-    task->flags &= (uint8_t)~BROKER_TASK_UNSTARTED;
     if (task->class == NULL) {
         broker_task_end(core, task);
         return;

@@ -481,6 +481,13 @@ static bool send_outbox(struct broker_core *core, struct broker_session *session
     return session->outbox_count == 0;
 }
 
+/* A worker that leaves waits for the acknowledgement of all that it has said. */
+static bool ack_due(struct broker_session *session) {
+    return link_ack_due(&session->link) ||
+           (session->role == WIRE_WORKER && broker_worker_of(session)->draining &&
+            session->link.received != session->link.told);
+}
+
 void broker_session_flush(struct broker_core *core, struct broker_session *session) {
     bool all = true;
 
@@ -495,7 +502,7 @@ void broker_session_flush(struct broker_core *core, struct broker_session *sessi
         break;
     }
     all = send_outbox(core, session) && all;
-    if (link_ack_due(&session->link)) {
+    if (ack_due(session)) {
         broker_session_mark(core, session, wire_heartbeat_encode(session->link.sent));
     }
     broker_session_count(core, session);

@@ -6,6 +6,8 @@
 #define HORIZON_MIN_NS (1 * BROKER_MS)
 #define HORIZON_MAX_NS (200 * BROKER_MS)
 #define MEAN_MAX_NS    (3600 * BROKER_S)
+/* What a worker may be given ahead, in bytes of tasks and results. */
+#define AHEAD_BYTES (UINT64_C(4) << 20)
 /* A failed task is tried again after retry_ms, twice as long each time, up to this. */
 #define RETRY_DOUBLINGS_MAX 10u
 #define RETRY_MAX_NS        (3600 * BROKER_S)
@@ -176,20 +178,25 @@ static void measure_rtt(struct broker_core *core, struct broker_worker *worker, 
     worker->probe_ns = 0;
 }
 
-/* Sets how many leases a worker may hold: its threads, and as many as they do within the horizon. */
+static uint64_t smooth(uint64_t mean, uint64_t sample) {
+    return mean == 0 ? sample : (3 * mean + sample) / 4;
+}
+
+/* Sets how many leases a worker may hold: its threads, and as many as they do within the horizon; but
+ * fewer if tasks and results are large, so that not too much memory is on its way. */
 static void measure(struct broker_core *core, struct broker_worker *worker, uint32_t count,
-                    uint64_t busy_ns) {
+                    uint64_t busy_ns, uint64_t bytes) {
     uint64_t mean_ns = busy_ns / count, more;
 
     if (worker->probe_ns != 0) {
         measure_rtt(core, worker, count < worker->slots ? mean_ns : busy_ns / worker->slots);
     }
-    if (mean_ns > MEAN_MAX_NS) {
-        mean_ns = MEAN_MAX_NS;
+    worker->mean_ns = smooth(worker->mean_ns, mean_ns < MEAN_MAX_NS ? mean_ns : MEAN_MAX_NS);
+    worker->mean_bytes = smooth(worker->mean_bytes, bytes / count);
+    more = worker->slots * broker_worker_horizon(worker) / (worker->mean_ns + 1);
+    if (more > AHEAD_BYTES / (worker->mean_bytes + 1)) {
+        more = AHEAD_BYTES / (worker->mean_bytes + 1);
     }
-    mean_ns = worker->mean_ns == 0 ? mean_ns : (3 * worker->mean_ns + mean_ns) / 4;
-    worker->mean_ns = mean_ns > 0 ? mean_ns : 1;
-    more = worker->slots * broker_worker_horizon(worker) / worker->mean_ns;
     worker->limit = more > WIRE_WORKER_LEASES_MAX - worker->slots ? WIRE_WORKER_LEASES_MAX
                                                                   : worker->slots + (uint32_t)more;
     worker->progress_ns = core->now_ns;
@@ -269,6 +276,7 @@ enum broker_handled broker_on_results(struct broker_core *core, struct broker_se
     enum broker_handled handled = BROKER_DONE;
     struct wire_batch batch;
     struct wire_entry entry;
+    uint64_t bytes = 0;
 
     if (!wire_batch_open(&batch, message, fault)) {
         return BROKER_REFUSED;
@@ -277,6 +285,7 @@ enum broker_handled broker_on_results(struct broker_core *core, struct broker_se
         struct broker_task *task = broker_worker_task(core, worker, entry.values[0]);
 
         if (BASE_LIKELY(task != NULL)) {
+            bytes += task->size + entry.size;
             handled = result(core, worker, task, &entry) ? BROKER_DONE : BROKER_NOMEM;
         } else {
             handled = broker_claim_result(core, worker, &entry);
@@ -287,7 +296,7 @@ enum broker_handled broker_on_results(struct broker_core *core, struct broker_se
         }
     }
     if (batch.entry_count > 0) {
-        measure(core, worker, batch.entry_count, batch.extra[0]);
+        measure(core, worker, batch.entry_count, batch.extra[0], bytes);
     }
     broker_worker_place(core, worker);
     return handled;
@@ -329,6 +338,7 @@ enum broker_handled broker_on_returned(struct broker_core *core, struct broker_s
     if (!wire_batch_open(&batch, message, fault)) {
         return BROKER_REFUSED;
     }
+    worker->recalled_ns = 0;
     while (wire_batch_next(&batch, &entry)) {
         struct broker_task *task = broker_worker_task(core, worker, entry.values[0]);
         bool back = entry.key[0] != 0;
