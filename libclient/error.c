@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "task/status.h"
 
 static const char malformed[] = "the error itself arrived malformed";
 
@@ -72,4 +73,16 @@ const furrow_error *client_error_decode(enum wire_kind kind, const void *data, s
     error->function = put_text(&at, decoded.function);
     error->host = put_text(&at, decoded.host);
     return error;
+}
+
+furrow_status client_error_explain(const furrow_error *error) {
+    const char *function = error->function;
+
+    if (error->kind != FURROW_ERROR_TASK) {
+        return task_set_error(FURROW_EFAILED, "%s%s%s", function, function[0] == '\0' ? "" : ": ",
+                              error->message);
+    }
+    return task_set_error(FURROW_EFAILED, "%s%sfailed with code %d%s%s", function,
+                          function[0] == '\0' ? "" : " ", error->code,
+                          error->message[0] == '\0' ? "" : ": ", error->message);
 }

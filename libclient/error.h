@@ -17,4 +17,7 @@ size_t client_error_bytes(const void *data, size_t size);
 const furrow_error *client_error_decode(enum wire_kind kind, const void *data, size_t size,
                                         void *memory);
 
+/* client_error_explain makes the error this thread's last one, and returns FURROW_EFAILED. */
+furrow_status client_error_explain(const furrow_error *error) __attribute__((cold));
+
 #endif

@@ -25,10 +25,12 @@
 
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 static furrow_executor *open_first;
+static uint64_t open_serial;
 
 static void register_open(furrow_executor *executor) {
     pthread_mutex_lock(&open_lock);
     executor->open_next = open_first;
+    executor->serial = ++open_serial;
     open_first = executor;
     pthread_mutex_unlock(&open_lock);
 }
@@ -46,19 +48,34 @@ static void unregister_open(furrow_executor *executor) {
     pthread_mutex_unlock(&open_lock);
 }
 
-void executor_log_if_open(const furrow_executor *executor, enum base_log_level level,
-                          const char *format, ...) {
+/* find_open makes this thread a guest of an executor if it is open; serial 0: of whichever is at that
+ * address now. */
+static furrow_executor *find_open(const furrow_executor *executor, uint64_t serial) {
     furrow_executor *open;
-    char text[BASE_LOG_MESSAGE_BYTES];
-    va_list arguments;
 
     pthread_mutex_lock(&open_lock);
     for (open = open_first; open != NULL && open != executor; open = open->open_next) {
+    }
+    if (open != NULL && serial != 0 && open->serial != serial) {
+        open = NULL;
     }
     if (open != NULL) {
         atomic_fetch_add(&open->guests, 1);
     }
     pthread_mutex_unlock(&open_lock);
+    return open;
+}
+
+bool executor_enter_if_open(furrow_executor *executor, uint64_t serial) {
+    return find_open(executor, serial) != NULL;
+}
+
+void executor_log_if_open(const furrow_executor *executor, enum base_log_level level,
+                          const char *format, ...) {
+    furrow_executor *open = find_open(executor, 0);
+    char text[BASE_LOG_MESSAGE_BYTES];
+    va_list arguments;
+
     if (open == NULL) {
         return;
     }

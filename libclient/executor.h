@@ -106,6 +106,7 @@ struct furrow_executor {
     atomic_uint guests; /* user threads that are inside without the executor's knowledge; a futex */
 
     furrow_executor *open_next; /* in the list of open ones */
+    uint64_t serial;            /* no other executor of this process has or had it */
 };
 
 /* ------------------------------------------------------------- constructors */

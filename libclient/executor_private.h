@@ -10,6 +10,10 @@
  * meanwhile. Who then submits fewer gives the rest back by executor_gate_leave. */
 unsigned executor_gate_enter(furrow_executor *executor, unsigned count);
 
+/* executor_enter_if_open makes this thread a guest of an executor that may have been closed since: it is
+ * not freed before executor_guest_leave. False: it is gone. */
+bool executor_enter_if_open(furrow_executor *executor, uint64_t serial);
+
 /* executor_guest_leave ends what an increment of `guests` began. */
 void executor_guest_leave(furrow_executor *executor);
 

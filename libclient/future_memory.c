@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "base/list.h"
@@ -27,19 +28,22 @@ void future_release(furrow_future *future) {
 
 #else
 
-/* A chunk is aligned to its size, so that a future finds it. */
-#define CHUNK_BYTES   (UINT64_C(64) << 10)
+/* A chunk is aligned to its size, so that a future finds it; and that is the size of a large page,
+ * because what a future costs when very many are outstanding is the page faults. The first chunk is of
+ * ordinary pages, so that a small program stays small. */
+#define CHUNK_BYTES   ((size_t)2 << 20)
 #define CHUNK_HEAD    64
 #define CHUNK_FUTURES ((CHUNK_BYTES - CHUNK_HEAD) / FUTURE_BYTES)
 
 #define BATCH      64  /* futures that move between a thread and the depot at once */
 #define CACHED_MAX 128 /* futures that a thread keeps */
-#define SPARE_MAX  512 /* wholly free chunks that the depot keeps: 32 MiB */
+#define SPARE_MAX  16  /* unused chunks that the depot keeps */
 
 struct chunk {
     struct base_node node;
     furrow_future *free; /* linked by next */
-    size_t free_count;
+    size_t used;         /* futures that are not in the depot */
+    size_t touched;      /* those behind have never been used */
 };
 
 _Static_assert(sizeof(struct chunk) <= CHUNK_HEAD, "the chunk's head fits before its first future");
@@ -52,6 +56,7 @@ static struct {
     struct base_list full;   /* has no free future */
     struct base_list spare;  /* has free ones only */
     size_t spare_count;
+    size_t chunk_count;
 } depot = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 struct cache {
@@ -70,22 +75,49 @@ static struct chunk *chunk_of(furrow_future *future) {
     return (struct chunk *)((uintptr_t)future & ~(uintptr_t)(CHUNK_BYTES - 1));
 }
 
+/* chunk_map maps memory aligned to its size: twice as much, of which the ends go back. */
+static void *chunk_map(void) {
+    char *memory =
+        mmap(NULL, 2 * CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t before;
+
+    if (memory == MAP_FAILED) {
+        return NULL;
+    }
+    before = -(uintptr_t)memory & (CHUNK_BYTES - 1);
+    if (before > 0) {
+        (void)munmap(memory, before);
+    }
+    (void)munmap(memory + before + CHUNK_BYTES, CHUNK_BYTES - before);
+    return memory + before;
+}
+
 static struct chunk *chunk_new(void) {
-    struct chunk *chunk = aligned_alloc(CHUNK_BYTES, CHUNK_BYTES);
-    furrow_future *futures;
+    struct chunk *chunk = chunk_map();
 
     if (chunk == NULL) {
         return NULL;
     }
-    futures = (furrow_future *)(void *)((char *)chunk + CHUNK_HEAD);
-    base_node_init(&chunk->node);
-    chunk->free = NULL;
-    for (size_t i = CHUNK_FUTURES; i-- > 0;) {
-        futures[i].next = chunk->free;
-        chunk->free = &futures[i];
+    if (depot.chunk_count > 0) {
+        (void)madvise(chunk, CHUNK_BYTES, MADV_HUGEPAGE);
     }
-    chunk->free_count = CHUNK_FUTURES;
-    return chunk;
+    depot.chunk_count++;
+    return chunk; /* all zero: an unused chunk */
+}
+
+/* chunk_take gives a future, NULL if the chunk has no more. */
+static furrow_future *chunk_take(struct chunk *chunk) {
+    furrow_future *future = chunk->free;
+
+    if (future != NULL) {
+        chunk->free = future->next;
+    } else if (chunk->touched < CHUNK_FUTURES) {
+        future = (furrow_future *)(void *)((char *)chunk + CHUNK_HEAD) + chunk->touched++;
+    } else {
+        return NULL;
+    }
+    chunk->used++;
+    return future;
 }
 
 /* depot_chunk gives a chunk with at least one free future, in the usable list. The lock is held. */
@@ -124,16 +156,17 @@ static void depot_take(void) {
         if (chunk == NULL) {
             break;
         }
-        while (cache.count < BATCH && chunk->free != NULL) {
-            furrow_future *future = chunk->free;
+        while (cache.count < BATCH) {
+            furrow_future *future = chunk_take(chunk);
 
-            chunk->free = future->next;
-            chunk->free_count--;
+            if (future == NULL) {
+                break;
+            }
             future->next = cache.free;
             cache.free = future;
             cache.count++;
         }
-        if (chunk->free == NULL) {
+        if (chunk->used == CHUNK_FUTURES) {
             base_list_remove(&chunk->node);
             base_list_push_back(&depot.full, &chunk->node);
         }
@@ -147,18 +180,19 @@ static void chunk_take_back(furrow_future *future, struct base_list *unwanted) {
 
     future->next = chunk->free;
     chunk->free = future;
-    chunk->free_count++;
-    if (chunk->free_count == 1) {
-        base_list_remove(&chunk->node);
+    chunk->used--;
+    if (chunk->used > 0 && chunk->used < CHUNK_FUTURES - 1) {
+        return;
+    }
+    base_list_remove(&chunk->node);
+    if (chunk->used > 0) {
         base_list_push_back(&depot.usable, &chunk->node);
-    } else if (chunk->free_count == CHUNK_FUTURES) {
-        base_list_remove(&chunk->node);
-        if (depot.spare_count < SPARE_MAX) {
-            depot.spare_count++;
-            base_list_push_front(&depot.spare, &chunk->node);
-        } else {
-            base_list_push_back(unwanted, &chunk->node);
-        }
+    } else if (depot.spare_count < SPARE_MAX) {
+        depot.spare_count++;
+        base_list_push_front(&depot.spare, &chunk->node);
+    } else {
+        depot.chunk_count--;
+        base_list_push_back(unwanted, &chunk->node);
     }
 }
 
@@ -178,7 +212,7 @@ static void depot_give(unsigned count) {
     }
     pthread_mutex_unlock(&depot.lock);
     for (struct base_node *node; (node = base_list_pop_front(&unwanted)) != NULL;) {
-        free(BASE_LIST_ENTRY(node, struct chunk, node));
+        (void)munmap(BASE_LIST_ENTRY(node, struct chunk, node), CHUNK_BYTES);
     }
 }
 

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/assert.h"
+#include "libclient/error.h"
 #include "libclient/future.h"
 #include "libclient/future_kept.h"
 #include "task/status.h"
@@ -41,13 +41,7 @@ static __attribute__((cold, noinline)) furrow_status explain_outcome(furrow_futu
     if (error == NULL) {
         return task_set_plain_error(FURROW_EFAILED);
     }
-    if (error->kind == FURROW_ERROR_TASK) {
-        return task_set_error(FURROW_EFAILED, "%s%sfailed with code %d%s%s", error->function,
-                              error->function[0] == '\0' ? "" : " ", error->code,
-                              error->message[0] == '\0' ? "" : ": ", error->message);
-    }
-    return task_set_error(FURROW_EFAILED, "%s%s%s", error->function,
-                          error->function[0] == '\0' ? "" : ": ", error->message);
+    return client_error_explain(error);
 }
 
 static bool has_value(const furrow_future *future) {

@@ -89,6 +89,45 @@ furrow_future *submit_new(furrow_executor *executor, struct executor_class *clas
     return future;
 }
 
+/* take_packed copies arguments into a new future. */
+static furrow_status take_packed(furrow_future *future, const void *arguments, size_t size) {
+    uint8_t *data;
+
+    if (size <= FUTURE_INLINE_BYTES) {
+        if (size > 0) {
+            memcpy(future->bytes, arguments, size);
+        }
+        future->task.size = (uint32_t)size;
+        return FURROW_OK;
+    }
+    data = malloc(size);
+    if (data == NULL) {
+        return task_set_plain_error(FURROW_ENOMEM);
+    }
+    memcpy(data, arguments, size);
+    if (!future_take_arguments(future, data, size)) {
+        free(data);
+        return task_set_plain_error(FURROW_ENOMEM);
+    }
+    return FURROW_OK;
+}
+
+furrow_future *submit_new_packed(furrow_executor *executor, struct executor_class *class_,
+                                 const void *arguments, size_t size) {
+    furrow_future *future = future_new(executor);
+
+    if (future == NULL) {
+        (void)task_set_plain_error(FURROW_ENOMEM);
+        return NULL;
+    }
+    future->class_ = class_;
+    if (take_packed(future, arguments, size) != FURROW_OK) {
+        submit_undo(future);
+        return NULL;
+    }
+    return future;
+}
+
 furrow_future *submit_send(furrow_executor *executor, furrow_future *future) {
     bool gated = executor->max_pending != 0;
 
@@ -170,29 +209,6 @@ furrow_future *furrow_submit_by_name(furrow_executor *executor,
     return future == NULL ? NULL : submit_send(executor, future);
 }
 
-/* take_packed copies checked arguments into a new future. */
-static furrow_status take_packed(furrow_future *future, const void *arguments, size_t size) {
-    uint8_t *data;
-
-    if (size <= FUTURE_INLINE_BYTES) {
-        if (size > 0) {
-            memcpy(future->bytes, arguments, size);
-        }
-        future->task.size = (uint32_t)size;
-        return FURROW_OK;
-    }
-    data = malloc(size);
-    if (data == NULL) {
-        return task_set_plain_error(FURROW_ENOMEM);
-    }
-    memcpy(data, arguments, size);
-    if (!future_take_arguments(future, data, size)) {
-        free(data);
-        return task_set_plain_error(FURROW_ENOMEM);
-    }
-    return FURROW_OK;
-}
-
 furrow_future *furrow_submit_packed(furrow_executor *executor, const furrow_submit_options *options,
                                     const char *name, const void *arguments,
                                     size_t arguments_size) {
@@ -215,17 +231,8 @@ furrow_future *furrow_submit_packed(furrow_executor *executor, const furrow_subm
     if (class_ == NULL) {
         return NULL;
     }
-    future = future_new(executor);
-    if (future == NULL) {
-        (void)task_set_plain_error(FURROW_ENOMEM);
-        return NULL;
-    }
-    future->class_ = class_;
-    if (take_packed(future, arguments, arguments_size) != FURROW_OK) {
-        submit_undo(future);
-        return NULL;
-    }
-    return submit_send(executor, future);
+    future = submit_new_packed(executor, class_, arguments, arguments_size);
+    return future == NULL ? NULL : submit_send(executor, future);
 }
 
 furrow_future *furrow_submit_call(furrow_executor *executor, void *(*fn)(void *), void *argument) {

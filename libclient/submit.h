@@ -23,6 +23,10 @@ furrow_future *submit_new(furrow_executor *executor, struct executor_class *clas
                           const void *head, size_t head_size, const char *format,
                           va_list *arguments);
 
+/* submit_new_packed does the same with arguments that are packed, and not over the limit. */
+furrow_future *submit_new_packed(furrow_executor *executor, struct executor_class *class_,
+                                 const void *arguments, size_t size);
+
 /* submit_send passes the gate and hands the future to the executor. Returns the future, or NULL with
  * the error set; then it is gone. */
 furrow_future *submit_send(furrow_executor *executor, furrow_future *future);
