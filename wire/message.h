@@ -24,8 +24,8 @@ struct wire_blob {
     void (*destroy)(struct wire_blob *blob);
 };
 
-struct wire_blob *wire_blob_new(size_t size);                      /* NULL: no memory */
-struct wire_blob *wire_blob_copy(const void *data, size_t size);   /* NULL: no memory */
+struct wire_blob *wire_blob_new(size_t size);                    /* NULL: no memory */
+struct wire_blob *wire_blob_copy(const void *data, size_t size); /* NULL: no memory */
 struct wire_blob *wire_blob_ref(struct wire_blob *blob);
 void wire_blob_unref(struct wire_blob *blob); /* NULL is fine */
 
@@ -139,7 +139,7 @@ void wire_stamp(struct wire_message *message, uint64_t seq, uint64_t ack);
 /* ----------------------------------------------------------------- batches */
 
 #define WIRE_EXTRA_MAX 2u
-#define WIRE_KEY_MAX 5u
+#define WIRE_KEY_MAX   5u
 #define WIRE_ENTRY_MAX 3u
 
 /* The shape of a batch: how many integers its extra, group key and entry have (without `size`). */
@@ -191,7 +191,7 @@ struct wire_batch {
 struct wire_entry {
     const uint64_t *key; /* of its group; until the next group */
     uint64_t values[WIRE_ENTRY_MAX];
-    const uint8_t *data;     /* until the message goes; valid also for size 0 */
+    const uint8_t *data; /* until the message goes; valid also for size 0 */
     size_t size;
     struct wire_blob *large; /* the frame, if it is a large payload (not a reference), else NULL */
     bool new_group;          /* first of its group */

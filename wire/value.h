@@ -30,7 +30,7 @@ enum wire_value_status {
     WIRE_VALUE_MISMATCH, /* the data is of another shape */
     WIRE_VALUE_TOOBIG,
     WIRE_VALUE_NOMEM,
-    WIRE_VALUE_POINTER,  /* p where pointers are not allowed */
+    WIRE_VALUE_POINTER, /* p where pointers are not allowed */
 };
 
 /* What a failing call has to say, for furrow_last_error. */
@@ -76,8 +76,7 @@ struct wire_value_keeper {
  * Errors: FORMAT, MISMATCH (too few or too many values, another type, out of range), POINTER, NOMEM
  * (keep returned NULL). */
 enum wire_value_status wire_value_unpack(const void *data, size_t size, const char *format,
-                                         va_list *arguments,
-                                         const struct wire_value_keeper *keeper,
+                                         va_list *arguments, const struct wire_value_keeper *keeper,
                                          struct wire_value_fault *fault);
 /* wire_value_begin_array writes an array header of any count (for results of several values, and
  * chunks). False: no memory. */

@@ -225,7 +225,14 @@ static uint8_t *write_bytes(uint8_t *at, const uint8_t *end, char letter, const 
     return at + size;
 }
 
-static uint8_t *write_pointer(uint8_t *at, void *pointer) {
+static inline uint8_t *write_double(uint8_t *at, double number) {
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    *at++ = 0xcb;
+    return wire_store64(at, bits);
+}
+
+static inline uint8_t *write_pointer(uint8_t *at, const void *pointer) {
     *at++ = 0xd7;
     *at++ = WIRE_EXT_POINTER;
     memcpy(at, &pointer, sizeof pointer);
@@ -233,6 +240,38 @@ static uint8_t *write_pointer(uint8_t *at, void *pointer) {
 }
 
 #define SCALAR_BYTES_MAX 10u
+
+/* One value; NULL: it is nothing small. There is room for a scalar. */
+static inline uint8_t *write_letter(uint8_t *at, const uint8_t *end, char letter,
+                                    bool allow_pointers, va_list *arguments) {
+    const void *data;
+    switch (letter) {
+    case 'i':
+        return write_int(at, va_arg(*arguments, int64_t));
+    case 'u':
+        return wire_write_uint(at, va_arg(*arguments, uint64_t));
+    case 'd':
+        return write_double(at, va_arg(*arguments, double));
+    case 'b':
+        *at = va_arg(*arguments, int) != 0 ? 0xc3 : 0xc2;
+        return at + 1;
+    case 'n':
+        *at = 0xc0;
+        return at + 1;
+    case 's':
+        data = va_arg(*arguments, const char *);
+        return write_bytes(at, end, letter, data, data == NULL ? 0 : strlen(data));
+    case 'S':
+    case 'B':
+        data = va_arg(*arguments, const void *);
+        return write_bytes(at, end, letter, data, va_arg(*arguments, size_t));
+    case 'p':
+        data = va_arg(*arguments, void *);
+        return allow_pointers ? write_pointer(at, data) : NULL;
+    default:
+        return NULL;
+    }
+}
 
 size_t wire_value_pack_small(uint8_t *out, size_t room, size_t *count, bool allow_pointers,
                              const char *format, va_list *arguments) {
@@ -249,46 +288,7 @@ size_t wire_value_pack_small(uint8_t *out, size_t room, size_t *count, bool allo
         if ((size_t)(end - at) < SCALAR_BYTES_MAX) {
             return SIZE_MAX;
         }
-        switch (*format) {
-        case 'i':
-            at = write_int(at, va_arg(*arguments, int64_t));
-            break;
-        case 'u':
-            at = wire_write_uint(at, va_arg(*arguments, uint64_t));
-            break;
-        case 'd': {
-            double number = va_arg(*arguments, double);
-            uint64_t bits;
-            memcpy(&bits, &number, sizeof bits);
-            *at++ = 0xcb;
-            at = wire_store64(at, bits);
-            break;
-        }
-        case 'b':
-            *at++ = va_arg(*arguments, int) != 0 ? 0xc3 : 0xc2;
-            break;
-        case 'n':
-            *at++ = 0xc0;
-            break;
-        case 's': {
-            const char *string = va_arg(*arguments, const char *);
-            at = write_bytes(at, end, 's', string, string == NULL ? 0 : strlen(string));
-            break;
-        }
-        case 'S':
-        case 'B': {
-            const void *data = va_arg(*arguments, const void *);
-            at = write_bytes(at, end, *format, data, va_arg(*arguments, size_t));
-            break;
-        }
-        case 'p': {
-            void *pointer = va_arg(*arguments, void *);
-            at = allow_pointers ? write_pointer(at, pointer) : NULL;
-            break;
-        }
-        default:
-            return SIZE_MAX;
-        }
+        at = write_letter(at, end, *format, allow_pointers, arguments);
         if (at == NULL) {
             return SIZE_MAX;
         }

@@ -226,7 +226,7 @@ static enum wire_value_status unpack_letter(struct unpack *unpack) {
 /* What * stands for: everything that is left, at the very end of the format. */
 static enum wire_value_status unpack_rest(struct unpack *unpack) {
     const char *behind = unpack->walk.at;
-    if (unpack->walk.depth > 0 || behind[strspn(behind, " ,")] != 0) {
+    if (behind[strspn(behind, " ,")] != 0) { /* be it the bracket around it */
         return wire_format_fault(&unpack->walk, WIRE_VALUE_FORMAT, "stands only at the end");
     }
     unpack->in.at = unpack->in.end;

@@ -427,6 +427,28 @@ static void a_writer_is_used_again_after_messages_of_any_size(void **state) {
     wire_writer_free(writer);
 }
 
+/* Each payload is larger than all the room that twice the room so far would give. */
+static void a_writer_grows_by_as_much_as_is_needed(void **state) {
+    static const size_t sizes[] = {500, 1000, 3000, 9000, 60000, 65535, 1};
+    struct wire_writer *writer = writer_of(WIRE_SUBMIT);
+    const uint64_t key[] = {5, 1, 0}, id = 8;
+    struct wire_batch batch;
+    struct wire_entry entry;
+    (void)state;
+    for (size_t i = 0; i < 7; i++) {
+        assert_int_equal(wire_writer_put(writer, key, &id, bytes + i, sizes[i], NULL), WIRE_PUT_OK);
+    }
+    struct wire_message *message = finish(writer, NULL);
+    open_batch(&batch, message);
+    for (size_t i = 0; i < 7; i++) {
+        assert_true(wire_batch_next(&batch, &entry));
+        assert_int_equal(entry.size, sizes[i]);
+        assert_memory_equal(entry.data, bytes + i, sizes[i]);
+    }
+    wire_message_unref(message);
+    wire_writer_free(writer);
+}
+
 static void a_cleared_writer_is_empty_and_holds_no_references(void **state) {
     struct wire_writer *writer = writer_of(WIRE_SUBMIT);
     struct wire_blob *large = wire_blob_copy(bytes, 70000);
@@ -586,6 +608,7 @@ int main(void) {
         cmocka_unit_test(a_payload_is_large_from_65536_bytes_on),
         cmocka_unit_test(a_large_payload_without_a_blob_is_copied),
         cmocka_unit_test(a_writer_is_used_again_after_messages_of_any_size),
+        cmocka_unit_test(a_writer_grows_by_as_much_as_is_needed),
         cmocka_unit_test(a_cleared_writer_is_empty_and_holds_no_references),
         cmocka_unit_test(a_writer_without_memory_stays_as_it_was),
         cmocka_unit_test(a_stamp_is_read_back_by_open),

@@ -221,6 +221,7 @@ static void the_envelope_is_checked(void **state) {
     refused(frames_raw("\x83\x01\x02", 3), "header: found malformed bytes instead of an array");
     refused(frames_raw("\xc0", 1), "header: found nil instead of an array");
     refused(frames_raw("\x93\x10\x00\x00", 4), "header: has 3 fields instead of 4");
+    refused(frames_raw("\x95\x10\x00\x00\x91\x90\xc0", 7), "header: has 5 fields instead of 4");
     refused(frames_raw("\x94\xc0\x00\x00\x90", 5),
             "header: type: found nil instead of an unsigned integer");
     refused(frames_raw("\x94\x10\xff\x00\x90", 5),

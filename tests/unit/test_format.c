@@ -21,11 +21,13 @@
 static struct wire_value_fault fault;
 static struct base_buffer out;
 static size_t count;
+static bool allow_pointers; /* in unpack_out */
 
 static int setup(void **state) {
     (void)state;
     base_buffer_init(&out);
     count = 0;
+    allow_pointers = true;
     return 0;
 }
 
@@ -52,11 +54,11 @@ static enum wire_value_status pack_local(const char *format, ...) {
     return status;
 }
 
-static size_t pack_small(uint8_t *to, size_t room, size_t *values, bool allow_pointers,
+static size_t pack_small(uint8_t *to, size_t room, size_t *values, bool pointers,
                          const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    size_t size = wire_value_pack_small(to, room, values, allow_pointers, format, &arguments);
+    size_t size = wire_value_pack_small(to, room, values, pointers, format, &arguments);
     va_end(arguments);
     return size;
 }
@@ -88,7 +90,7 @@ static enum wire_value_status unpack(const void *data, size_t size, const char *
 /* From what was packed. */
 static enum wire_value_status unpack_out(const char *format, ...) {
     size_t used = 0;
-    const struct wire_value_keeper keeper = {keep, &used, true};
+    const struct wire_value_keeper keeper = {keep, &used, allow_pointers};
     va_list arguments;
     va_start(arguments, format);
     enum wire_value_status status =
@@ -531,6 +533,10 @@ static void a_pointer_is_taken_only_where_it_is_allowed(void **state) {
     assert_null(pointer);
     assert_int_equal(pack_local("p", NULL), WIRE_VALUE_OK);
     pointer = &count;
+    allow_pointers = false;
+    assert_int_equal(unpack_out("p", &pointer), WIRE_VALUE_POINTER);
+    assert_ptr_equal(pointer, &count);
+    allow_pointers = true;
     assert_int_equal(unpack_out("p", &pointer), WIRE_VALUE_OK);
     assert_null(pointer);
     base_buffer_clear(&out);

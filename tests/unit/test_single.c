@@ -470,6 +470,13 @@ static void numbers_of_an_error_must_fit(void **state) {
         assert_int_equal(wire_error_decode(errors[i].bytes, errors[i].size, &error),
                          errors[i].good);
     }
+    /* A function's name of 255 bytes, and of 256. */
+    static char longer[300] = "\x98\x05\xa0\xda\x00\xff";
+    memcpy(longer + 6 + 255, "\xa0\x01\x01\x00\x00", 5);
+    assert_true(wire_error_decode(longer, 6 + 255 + 5, &error));
+    memcpy(longer, "\x98\x05\xa0\xda\x01\x00", 6);
+    memcpy(longer + 6 + 256, "\xa0\x01\x01\x00\x00", 5);
+    assert_false(wire_error_decode(longer, 6 + 256 + 5, &error));
 }
 
 int main(void) {
