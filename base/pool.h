@@ -42,6 +42,9 @@ struct base_pool_options {
      * `abandon` from this thread. Works that already run finish. */
     bool (*start)(void *owner, unsigned thread_index);
 
+    /* Optional: called in a thread that finds no (further) work, before it sleeps. It may submit. */
+    void (*idle)(void *owner, unsigned thread_index);
+
     /* Optional: called in a thread whose `start` succeeded, after its last work. */
     void (*stop)(void *owner, unsigned thread_index);
 

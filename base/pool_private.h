@@ -65,6 +65,8 @@ struct base_pool {
     atomic_uint epoch;   /* the futex: counts wake-ups */
     atomic_uint created; /* threads[0] to threads[created - 1] are there */
     atomic_bool stopping;
+    atomic_int spin_score;    /* above 0: spinning has mostly been worth it */
+    atomic_uint spin_skipped; /* times that it was not tried */
 
     /* Under the lock. */
     alignas(BASE_POOL_LINE) pthread_mutex_t lock;
@@ -84,6 +86,13 @@ struct base_pool {
 /* What `inject` is once nothing is accepted any more. */
 extern struct base_work base_pool_closed_mark;
 extern struct base_work base_pool_broken_mark;
+
+/* base_pool_injected tells whether works have been pushed that nobody has taken. */
+static inline bool base_pool_injected(struct base_pool *pool) {
+    const struct base_work *head = atomic_load(&pool->inject);
+
+    return head != NULL && head != &base_pool_closed_mark && head != &base_pool_broken_mark;
+}
 
 /* base_pool_push adds a chain, newest first. Returns 0, ESHUTDOWN or ECANCELED. Lock-free. */
 int base_pool_push(struct base_pool *pool, struct base_work *newest, struct base_work *oldest);

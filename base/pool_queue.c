@@ -72,9 +72,7 @@ static void append_injected(struct base_pool *pool, struct base_work *newest) {
 /* Only who has the lock takes from or closes the inject list, so a mark can't be lost between the
  * look and the exchange. */
 void base_pool_absorb(struct base_pool *pool) {
-    struct base_work *head = atomic_load(&pool->inject);
-
-    if (head != NULL && !is_mark(head)) {
+    if (base_pool_injected(pool)) {
         append_injected(pool, atomic_exchange(&pool->inject, NULL));
     }
 }
@@ -262,7 +260,7 @@ static struct base_work *claim(struct base_pool_thread *thread, bool *more) {
     if (count > 0) {
         batch_publish(&thread->batch, count);
     }
-    *more = count > 0 || pool->ready.count > 0 || atomic_load(&pool->inject) != NULL;
+    *more = count > 0 || pool->ready.count > 0 || base_pool_injected(pool);
     return work;
 }
 

@@ -77,10 +77,9 @@ static inline void *base_slab_get(const struct base_slab *slab, uint32_t index) 
     return slab->entries[at].objects + (size_t)slot * slab->stride_bytes;
 }
 
-/* base_slab_get_checked returns the object, or NULL if this handle is not (or no longer) a live
- * object. Any values are fine: they may come from a peer. */
-static inline void *base_slab_get_checked(const struct base_slab *slab, uint32_t index,
-                                          uint32_t generation) {
+/* base_slab_get_live returns the object at an index, or NULL if none lives there. Any value is fine;
+ * for those who know an object by something of its own. */
+static inline void *base_slab_get_live(const struct base_slab *slab, uint32_t index) {
     uint32_t slot = index & ((1U << slab->slot_shift) - 1);
     uint32_t at = index >> slab->slot_shift;
     const struct base_slab_entry *entry;
@@ -89,24 +88,25 @@ static inline void *base_slab_get_checked(const struct base_slab *slab, uint32_t
         return NULL;
     }
     entry = &slab->entries[at];
-    if (BASE_UNLIKELY(entry->chunk == NULL || entry->chunk->generations[slot] != generation ||
-                      (generation & 1) == 0)) {
+    if (BASE_UNLIKELY(entry->chunk == NULL || (entry->chunk->generations[slot] & 1) == 0)) {
         return NULL;
     }
     return entry->objects + (size_t)slot * slab->stride_bytes;
 }
 
-/* base_slab_get_live returns the object at an index, or NULL if none lives there. Any value is fine; for
- * those who know an object by something of its own. */
-static inline void *base_slab_get_live(const struct base_slab *slab, uint32_t index) {
-    const struct base_slab_entry *entry = &slab->entries[index >> slab->slot_shift];
+/* base_slab_get_checked returns the object, or NULL if this handle is not (or no longer) a live
+ * object. Any values are fine: they may come from a peer. */
+static inline void *base_slab_get_checked(const struct base_slab *slab, uint32_t index,
+                                          uint32_t generation) {
     uint32_t slot = index & ((1U << slab->slot_shift) - 1);
+    void *object = base_slab_get_live(slab, index);
 
-    if (index >> slab->slot_shift >= slab->entry_count || entry->chunk == NULL ||
-        (entry->chunk->generations[slot] & 1) == 0) {
+    if (BASE_UNLIKELY(object == NULL ||
+                      slab->entries[index >> slab->slot_shift].chunk->generations[slot] !=
+                          generation)) {
         return NULL;
     }
-    return entry->objects + (size_t)slot * slab->stride_bytes;
+    return object;
 }
 
 /* base_slab_generation returns the generation of the live object at `index`. */

@@ -139,6 +139,15 @@ static bool on_start(void *owner, unsigned thread_index) {
     return !start_fails;
 }
 
+/* Submits one more work the first time that a thread has nothing to do after the first. */
+static void on_idle(void *owner, unsigned thread_index) {
+    (void)owner;
+    (void)thread_index;
+    if (atomic_load(&total) == 1) {
+        (void)base_pool_submit(pool, &items[1].work);
+    }
+}
+
 static void on_stop(void *owner, unsigned thread_index) {
     (void)owner;
     (void)thread_index;
@@ -531,6 +540,18 @@ static void each_thread_starts_and_stops_once(void **state) {
     assert_int_equal(atomic_load(&stopped), 3);
 }
 
+static void a_thread_without_work_tells_before_it_sleeps(void **state) {
+    struct base_pool_options options = {.max_threads = 1, .run = run, .idle = on_idle};
+
+    (void)state;
+    assert_int_equal(base_pool_new(&options, &pool), 0);
+    submit(0, COUNT);
+    wait_for(&finished);
+    wait_for(&finished);
+    close_pool();
+    assert_int_equal(atomic_load(&items[1].ran), 1);
+}
+
 static void a_start_that_fails_breaks_the_pool(void **state) {
     int accepted = 0;
 
@@ -555,6 +576,16 @@ static void a_start_that_fails_breaks_the_pool(void **state) {
     }
 }
 
+static void wait_until_one_sleeps(void) {
+    struct base_pool_counts counts = {0};
+
+    for (int patience = 0; counts.idle != 1; patience++) {
+        assert_true(patience < PATIENCE_S * 1000);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        base_pool_counts(pool, &counts);
+    }
+}
+
 static void a_start_that_fails_later_leaves_running_works_alone(void **state) {
     (void)state;
     open_pool_with_hooks(2);
@@ -565,6 +596,7 @@ static void a_start_that_fails_later_leaves_running_works_alone(void **state) {
     wait_for(&finished);
     assert_int_equal(atomic_load(&items[1].abandoned), 1);
     sem_post(&gate);
+    wait_until_one_sleeps();
     close_pool();
     assert_int_equal(atomic_load(&items[0].ran), 1);
     assert_int_equal(atomic_load(&stopped), 1);
@@ -841,6 +873,7 @@ int main(void) {
         TEST(an_eager_pool_creates_all_threads_at_once),
         TEST(threads_have_names_indices_and_blocked_signals),
         TEST(each_thread_starts_and_stops_once),
+        TEST(a_thread_without_work_tells_before_it_sleeps),
         TEST(a_start_that_fails_breaks_the_pool),
         TEST(a_start_that_fails_later_leaves_running_works_alone),
         TEST(withdraw_returns_what_has_not_started_in_order),

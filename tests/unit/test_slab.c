@@ -95,8 +95,12 @@ static void invented_handles_resolve_to_nothing(void **state) {
     base_slab_init(&slab, 8, 0);
     assert_null(base_slab_get_checked(&slab, 0, 0));
     assert_null(base_slab_get_checked(&slab, 0, 1));
+    assert_null(base_slab_get_live(&slab, 0));
+    assert_null(base_slab_get_live(&slab, UINT32_MAX));
     assert_null(base_slab_get_checked(&slab, UINT32_MAX, UINT32_MAX));
     assert_true(take(&slab, &handle));
+    assert_ptr_equal(base_slab_get_live(&slab, handle.index), handle.object);
+    assert_null(base_slab_get_live(&slab, handle.index + 1));
     assert_null(base_slab_get_checked(&slab, 0, 0));
     for (uint32_t index = 0; index < 100000; index += 7) {
         for (uint32_t generation = 0; generation < 5; generation++) {
@@ -106,6 +110,7 @@ static void invented_handles_resolve_to_nothing(void **state) {
         }
     }
     base_slab_free(&slab, handle.index);
+    assert_null(base_slab_get_live(&slab, handle.index));
     for (uint32_t generation = 0; generation < 5; generation++) {
         assert_null(base_slab_get_checked(&slab, handle.index, generation));
     }
