@@ -1,0 +1,527 @@
+/* Which worker gets which tasks, and when: docs/protocol.md section 5. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/broker_world.h"
+
+#include <cmocka.h>
+
+static uint32_t held(struct peer *worker) {
+    return waiting(worker, WIRE_RUN);
+}
+
+/* Lets a worker show that its tasks are as short as that, so that it gets credit beyond its slots. */
+static void teach(struct peer *worker, struct peer *client, uint32_t class_index, uint64_t first_id,
+                  uint64_t mean_ns) {
+    for (uint64_t i = 0; i < 8; i++) {
+        submit(client, class_index, first_id + i);
+        world_flush(worker->world);
+        worker->world->now_ns += 1000; /* the round trip */
+        assert_int_equal(finish_all(worker, mean_ns), 1);
+        world_flush(worker->world);
+    }
+    forget_all(client);
+}
+
+/* ------------------------------------------------------------------- matching */
+
+static void a_worker_gets_only_functions_that_it_offers(void **state) {
+    struct world *world = *state;
+    struct peer *client, *f, *g;
+
+    world_begin(world);
+    client = client_join(world);
+    f = worker_join(world, 8, "f", "");
+    g = worker_join(world, 8, "g", "");
+    define_plain(client, 0, "f");
+    define_plain(client, 1, "g");
+    submit_many(client, 0, 0, 4);
+    submit_many(client, 1, 10, 4);
+    world_flush(world);
+    for (uint64_t id = 0; id < 4; id++) {
+        expect_run(f, id);
+        expect_run(g, 10 + id);
+    }
+    assert_int_equal(held(f) + held(g), 0);
+}
+
+static void tags_must_all_be_there(void **state) {
+    struct world *world = *state;
+    struct wire_define gpu = define_of(0, "f"), big = define_of(1, "f");
+    struct peer *client, *plain, *some, *all;
+
+    world_begin(world);
+    client = client_join(world);
+    gpu.tags[0] = (struct wire_text){"gpu", 3};
+    gpu.tag_count = 1;
+    big.tags[0] = (struct wire_text){"gpu", 3};
+    big.tags[1] = (struct wire_text){"big", 3};
+    big.tags[2] = (struct wire_text){"gpu", 3};
+    big.tag_count = 3;
+    define(client, &gpu);
+    define(client, &big);
+    submit_many(client, 1, 10, 2);
+    plain = worker_join(world, 9, "f", "");
+    some = worker_join(world, 9, "f", "gpu");
+    world_flush(world);
+    assert_int_equal(held(plain) + held(some), 0);
+    all = worker_join(world, 9, "f", "other big gpu");
+    world_flush(world);
+    expect_run(all, 10);
+    expect_run(all, 11);
+    submit_many(client, 0, 0, 2);
+    world_flush(world);
+    assert_int_equal(held(plain), 0);
+    assert_int_equal(held(some) + held(all), 2);
+}
+
+static void tasks_that_came_before_the_worker_run_when_it_comes(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    submit_many(client, 0, 0, 3);
+    world_flush(world);
+    worker = worker_join(world, 3, "f", "");
+    world_flush(world);
+    assert_int_equal(held(worker), 3);
+}
+
+/* ---------------------------------------------------------------------- order */
+
+static void first_in_first_out_within_a_client(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    submit_many(client, 0, 0, 50);
+    worker = worker_join(world, 50, "f", "");
+    world_flush(world);
+    for (uint64_t id = 0; id < 50; id++) {
+        assert_int_equal(take(worker, WIRE_RUN)->values[1], id);
+    }
+}
+
+static void higher_priorities_first(void **state) {
+    static const int32_t priorities[] = {-5, 100, 0, 7};
+    static const uint64_t order[] = {1, 3, 2, 0};
+    struct world *world = *state;
+    struct peer *client, *worker;
+
+    world_begin(world);
+    client = client_join(world);
+    for (uint32_t i = 0; i < 4; i++) {
+        struct wire_define options = define_of(i, "f");
+
+        options.priority = priorities[i];
+        define(client, &options);
+        submit(client, i, i);
+    }
+    worker = worker_join(world, 1, "f", "");
+    for (int i = 0; i < 4; i++) {
+        world_flush(world);
+        assert_int_equal(held(worker), 1);
+        assert_int_equal(look(worker, WIRE_RUN)->values[1], order[i]);
+        finish_all(worker, WORLD_S);
+    }
+}
+
+/* How many of the first `count` tasks that a worker with one slot runs are a client's. */
+static uint32_t share_of(struct peer *worker, struct peer *client, uint32_t count,
+                         uint64_t busy_ns) {
+    uint32_t mine = 0;
+
+    for (uint32_t i = 0; i < count;) {
+        world_flush(worker->world);
+        assert_true(held(worker) > 0);
+        for (size_t at = 0; at < worker->in_count; at++) {
+            const struct got *got = &worker->in[at];
+
+            if (!got->taken && got->type == WIRE_RUN) {
+                mine += got->key[4] == client->session.low;
+                i++;
+            }
+        }
+        finish_all(worker, busy_ns);
+    }
+    return mine;
+}
+
+static void clients_take_turns(void **state) {
+    struct world *world = *state;
+    struct peer *greedy, *modest, *worker;
+
+    world_begin(world);
+    greedy = client_join(world);
+    modest = client_join(world);
+    define_plain(greedy, 0, "f");
+    define_plain(modest, 0, "f");
+    submit_many(greedy, 0, 0, 2000);
+    submit_many(modest, 0, 0, 10);
+    worker = worker_join(world, 1, "f", "");
+    /* Long tasks: turns are single tasks. */
+    assert_int_equal(share_of(worker, modest, 20, WORLD_S), 10);
+}
+
+static void turns_hold_across_functions_of_one_offer(void **state) {
+    struct world *world = *state;
+    struct peer *greedy, *modest, *worker;
+
+    world_begin(world);
+    greedy = client_join(world);
+    modest = client_join(world);
+    for (uint32_t i = 0; i < 8; i++) {
+        char name[2] = {(char)('a' + i), '\0'};
+
+        define_plain(greedy, i, name);
+        submit_many(greedy, i, i * 1000, 100);
+    }
+    define_plain(modest, 0, "i");
+    submit_many(modest, 0, 0, 10);
+    worker = worker_join(world, 1, "a b c d e f g h i", "");
+    assert_int_equal(share_of(worker, modest, 20, WORLD_S), 10);
+}
+
+static void the_functions_of_one_client_take_turns(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+    uint32_t second = 0;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    define_plain(client, 1, "g");
+    submit_many(client, 0, 0, 100);
+    submit_many(client, 1, 1000, 10);
+    worker = worker_join(world, 1, "f g", "");
+    for (int i = 0; i < 20; i++) {
+        world_flush(world);
+        second += look(worker, WIRE_RUN)->values[1] >= 1000;
+        finish_all(worker, WORLD_S);
+    }
+    assert_int_equal(second, 10);
+}
+
+static void ten_short_tasks_do_not_wait_behind_a_million(void **state) {
+    struct world *world = *state;
+    struct peer *greedy, *modest, *worker;
+    uint32_t done = 0;
+
+    world_begin(world);
+    greedy = client_join(world);
+    define_plain(greedy, 0, "f");
+    worker = worker_join(world, 1, "f", "");
+    teach(worker, greedy, 0, 100000, 1000);
+    submit_many(greedy, 0, 0, 20000);
+    world_flush(world);
+    modest = client_join(world);
+    define_plain(modest, 0, "f");
+    submit_many(modest, 0, 0, 10);
+    while (waiting(modest, WIRE_OUTCOMES) < 10) {
+        world_flush(world);
+        done += finish_all(worker, 1000);
+        assert_true(done < 3100); /* what is on its way, twice */
+    }
+}
+
+/* --------------------------------------------------------------------- credit */
+
+static void a_new_worker_gets_its_slots_first(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    submit_many(client, 0, 0, 1000);
+    worker = worker_join(world, 3, "f", "");
+    world_flush(world);
+    assert_int_equal(held(worker), 3);
+}
+
+static void short_tasks_earn_credit_ahead(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    worker = worker_join(world, 1, "f", "");
+    teach(worker, client, 0, 100000, 100 * 1000); /* 0.1 ms: ten in a horizon of 1 ms */
+    submit_many(client, 0, 0, 1000);
+    world_flush(world);
+    assert_in_range(held(worker), 8, 12);
+}
+
+static void credit_is_bounded(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    worker = worker_join(world, 1, "f", "");
+    teach(worker, client, 0, 100000, 1);
+    submit_many(client, 0, 0, 10000);
+    world_flush(world);
+    assert_int_equal(held(worker), WIRE_WORKER_LEASES_MAX);
+}
+
+static void long_tasks_get_exactly_the_slots(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    worker = worker_join(world, 2, "f", "");
+    submit_many(client, 0, 0, 100);
+    for (int i = 0; i < 10; i++) {
+        world_flush(world);
+        assert_int_equal(held(worker), 2);
+        finish_all(worker, WORLD_S);
+    }
+}
+
+static void large_values_are_not_asked_for_far_ahead(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+    uint8_t *value = calloc(1, 1 << 20);
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    worker = worker_join(world, 1, "f", "");
+    submit_many(client, 0, 0, 100);
+    for (int i = 0; i < 10; i++) {
+        world_flush(world);
+        give_value(worker, take(worker, WIRE_RUN)->values[0], value, 1 << 20);
+    }
+    world_flush(world);
+    assert_in_range(held(worker), 1, 6);
+    free(value);
+}
+
+static void a_small_backlog_is_spread_evenly(void **state) {
+    struct world *world = *state;
+    struct peer *client, *first, *second;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    first = worker_join(world, 1, "f", "");
+    teach(first, client, 0, 100000, 1000);
+    first->slots = 1;
+    second = worker_join(world, 1, "f", "");
+    for (uint64_t i = 0; i < 16; i++) { /* teach both */
+        submit_many(client, 0, 200000 + 2 * i, 2);
+        world_flush(world);
+        world->now_ns += 1000;
+        finish_all(first, 1000);
+        finish_all(second, 1000);
+        world_flush(world);
+    }
+    submit_many(client, 0, 0, 10);
+    world_flush(world);
+    assert_int_equal(held(first), 5);
+    assert_int_equal(held(second), 5);
+}
+
+static void idle_threads_are_served_before_credit_ahead(void **state) {
+    struct world *world = *state;
+    struct peer *client, *busy, *idle;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    busy = worker_join(world, 2, "f", "");
+    teach(busy, client, 0, 100000, 1000);
+    submit_many(client, 0, 0, 2);
+    world_flush(world);
+    assert_int_equal(held(busy), 2);
+    idle = worker_join(world, 2, "f", "");
+    submit_many(client, 0, 10, 2);
+    world_flush(world);
+    assert_int_equal(held(busy), 2);
+    assert_int_equal(held(idle), 2);
+}
+
+static void a_draining_worker_gets_no_more(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    worker = worker_join(world, 4, "f", "");
+    peer_post(worker, wire_plain_encode(WIRE_DRAIN));
+    submit_many(client, 0, 0, 2);
+    world_flush(world);
+    assert_int_equal(held(worker), 0);
+    assert_int_equal(world_stats(world).tasks_queued, 2);
+}
+
+/* --------------------------------------------------------------------- recall */
+
+static void what_waits_behind_a_long_task_goes_to_an_idle_worker(void **state) {
+    struct world *world = *state;
+    struct peer *client, *stuck, *idle;
+    uint64_t asked;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    stuck = worker_join(world, 1, "f", "");
+    teach(stuck, client, 0, 100000, 1000);
+    submit_many(client, 0, 0, 21);
+    world_flush(world);
+    assert_int_equal(held(stuck), 21);
+    idle = worker_join(world, 1, "f", "");
+    world_pass(world, 10 * WORLD_MS);
+    asked = take(stuck, WIRE_RECALL)->extra[0];
+    assert_int_equal(asked, 10);                    /* half of the 20 that wait */
+    for (uint64_t id = 20; id > 20 - asked; id--) { /* the newest first */
+        give_back(stuck, expect_run(stuck, id), true);
+    }
+    world_flush(world);
+    expect_run(idle, 11); /* the oldest of them goes on first */
+    assert_int_equal(world_stats(world).recalled, 10);
+}
+
+static void nothing_is_recalled_while_there_is_progress(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    worker = worker_join(world, 1, "f", "");
+    teach(worker, client, 0, 100000, 50000);
+    submit_many(client, 0, 0, 15);
+    world_flush(world);
+    worker_join(world, 1, "f", "");
+    while (held(worker) > 0) {
+        world_pass(world, 50 * 1000);
+        give_value(worker, take(worker, WIRE_RUN)->values[0], "", 0);
+        world_flush(world);
+        assert_null(look(worker, WIRE_RECALL));
+    }
+}
+
+static void what_is_given_back_is_queued_in_front(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+    uint64_t leases[3];
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    worker = worker_join(world, 3, "f", "");
+    submit_many(client, 0, 0, 6);
+    world_flush(world);
+    for (uint64_t id = 0; id < 3; id++) {
+        leases[id] = expect_run(worker, id);
+    }
+    peer_post(worker, wire_plain_encode(WIRE_DRAIN));
+    for (uint64_t id = 3; id-- > 0;) {
+        give_back(worker, leases[id], true);
+    }
+    peer_post(worker, wire_plain_encode(WIRE_BYE));
+    worker = worker_join(world, 6, "f", "");
+    world_flush(world);
+    for (uint64_t id = 0; id < 6; id++) {
+        assert_int_equal(take(worker, WIRE_RUN)->values[1], id);
+        assert_int_equal(world_stats(world).failed, 0);
+    }
+}
+
+/* ---------------------------------------------------------------------- many */
+
+static void a_thousand_workers_and_a_hundred_clients_get_along(void **state) {
+    struct world *world = *state;
+    struct peer *clients[100], *workers[1000];
+    uint32_t outcomes = 0;
+
+    world_begin(world);
+    for (int i = 0; i < 1000; i++) {
+        workers[i] = worker_join(world, 1, "f", "");
+    }
+    for (int i = 0; i < 100; i++) {
+        clients[i] = client_join(world);
+        define_plain(clients[i], 0, "f");
+        submit_many(clients[i], 0, 0, 30);
+    }
+    for (int round = 0; round < 3; round++) {
+        world_flush(world);
+        for (int i = 0; i < 1000; i++) {
+            assert_int_equal(finish_all(workers[i], WORLD_S), 1);
+        }
+    }
+    world_flush(world);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(waiting(clients[i], WIRE_OUTCOMES), 30);
+        outcomes += waiting(clients[i], WIRE_OUTCOMES);
+    }
+    assert_int_equal(outcomes, 3000);
+}
+
+static void offers_and_queues_come_and_go(void **state) {
+    struct world *world = *state;
+
+    world_begin(world);
+    for (int round = 0; round < 20; round++) {
+        struct peer *client = client_join(world);
+        struct peer *one = worker_join(world, 1, "f g", round % 2 == 0 ? "x" : "y");
+        struct peer *two = worker_join(world, 1, "g", "");
+
+        define_plain(client, 0, "f");
+        define_plain(client, 1, "g");
+        submit_many(client, 0, 0, 5);
+        submit_many(client, 1, 10, 5);
+        world_flush(world);
+        peer_post(two, wire_plain_encode(WIRE_BYE));
+        world_flush(world);
+        peer_post(round % 3 == 0 ? one : client, wire_plain_encode(WIRE_BYE));
+        world_flush(world);
+        peer_post(round % 3 == 0 ? client : one, wire_plain_encode(WIRE_BYE));
+        world_flush(world);
+        assert_int_equal(world_stats(world).memory_bytes, 0);
+        assert_int_equal(world_stats(world).workers, 0);
+    }
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_make, world_free)
+    const struct CMUnitTest tests[] = {
+        TEST(a_worker_gets_only_functions_that_it_offers),
+        TEST(tags_must_all_be_there),
+        TEST(tasks_that_came_before_the_worker_run_when_it_comes),
+        TEST(first_in_first_out_within_a_client),
+        TEST(higher_priorities_first),
+        TEST(clients_take_turns),
+        TEST(turns_hold_across_functions_of_one_offer),
+        TEST(the_functions_of_one_client_take_turns),
+        TEST(ten_short_tasks_do_not_wait_behind_a_million),
+        TEST(a_new_worker_gets_its_slots_first),
+        TEST(short_tasks_earn_credit_ahead),
+        TEST(credit_is_bounded),
+        TEST(long_tasks_get_exactly_the_slots),
+        TEST(large_values_are_not_asked_for_far_ahead),
+        TEST(a_small_backlog_is_spread_evenly),
+        TEST(idle_threads_are_served_before_credit_ahead),
+        TEST(a_draining_worker_gets_no_more),
+        TEST(what_waits_behind_a_long_task_goes_to_an_idle_worker),
+        TEST(nothing_is_recalled_while_there_is_progress),
+        TEST(what_is_given_back_is_queued_in_front),
+        TEST(a_thousand_workers_and_a_hundred_clients_get_along),
+        TEST(offers_and_queues_come_and_go),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
