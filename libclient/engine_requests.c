@@ -136,6 +136,7 @@ static void begin_closing(struct engine *engine) {
     if (engine->phase == ENGINE_OPEN) {
         engine->phase = ENGINE_CLOSING;
         engine_close_submits(engine);
+        engine_take_submits(engine);
     }
 }
 

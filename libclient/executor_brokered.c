@@ -338,6 +338,7 @@ static struct engine *engine_new(struct client_url *url) {
     }
     (void)pthread_mutex_init(&engine->join_lock, NULL);
     engine->joined = true;
+    engine->raw_ns = base_clock_ns();
     apply_defaults(engine);
     if (make_core(engine) != FURROW_OK || engine->transport->open(engine) != FURROW_OK) {
         destroy(engine);
