@@ -1,0 +1,184 @@
+/* furrow-broker: see `furrow-broker --help`. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/entropy.h"
+#include "base/log.h"
+#include "broker/options.h"
+#include "broker/shell.h"
+
+enum exit_code { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_LEFTOVERS = 3 };
+
+struct program {
+    struct broker_options options;
+    struct base_log log;
+    char host[256];
+    int signal_fd;
+    unsigned signals; /* seen so far */
+};
+
+/* Each connection is a file: as many as the system allows. */
+static void raise_file_limit(const struct base_log *log) {
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+            base_log(log, BASE_LOG_WARN, "can't raise the limit of open files: %s",
+                     strerror(errno));
+        }
+    }
+}
+
+/* The signals that stop it come through a file descriptor; a peer that closes must not kill it. The
+ * threads that ZeroMQ starts later inherit the mask. */
+static int watch_signals(void) {
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigprocmask(SIG_BLOCK, &signals, NULL) != 0) {
+        return -1;
+    }
+    return signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static void signalled(void *user, struct broker_shell *shell) {
+    struct program *program = user;
+    struct signalfd_siginfo info;
+
+    while (read(program->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (program->signals++ == 0) {
+            base_log(&program->log, BASE_LOG_INFO,
+                     "signal %u: finishing what is there, a second one stops at once",
+                     info.ssi_signo);
+            broker_shell_drain(shell);
+        } else {
+            broker_shell_stop(shell);
+        }
+    }
+}
+
+/* Written beside and renamed, so that whoever waits for the file finds it whole. */
+static bool write_port_file(const struct program *program, const struct broker_shell *shell) {
+    const char *path = program->options.port_file;
+    size_t bytes = strlen(path) + sizeof ".new";
+    char *beside = malloc(bytes);
+    FILE *file;
+    bool good;
+
+    if (beside == NULL) {
+        return false;
+    }
+    snprintf(beside, bytes, "%s.new", path);
+    file = fopen(beside, "we");
+    good = file != NULL;
+    for (size_t i = 0; good && i < program->options.endpoint_count; i++) {
+        good = fprintf(file, "%s\n", broker_shell_endpoint(shell, i)) > 0;
+    }
+    if (file != NULL) {
+        good = fclose(file) == 0 && good;
+    }
+    good = good && rename(beside, path) == 0;
+    if (!good) {
+        base_log(&program->log, BASE_LOG_ERROR, "can't write %s: %s", path, strerror(errno));
+        (void)unlink(beside);
+    }
+    free(beside);
+    return good;
+}
+
+static void announce(const struct program *program, const struct broker_shell *shell) {
+    for (size_t i = 0; i < program->options.endpoint_count; i++) {
+        const char *endpoint = broker_shell_endpoint(shell, i);
+
+        if (!broker_endpoint_is_local(endpoint)) {
+            base_log(&program->log, BASE_LOG_WARN,
+                     "%s is INSECURE: whoever can reach it may run tasks, and read those of others",
+                     endpoint);
+        }
+        base_log(&program->log, BASE_LOG_INFO, "listening on %s", endpoint);
+    }
+}
+
+static enum exit_code serve(struct program *program) {
+    struct broker_shell_options options = {
+        .config = program->options.config,
+        .endpoints = program->options.endpoints,
+        .endpoint_count = program->options.endpoint_count,
+        .log = &program->log,
+        .watch_fd = program->signal_fd,
+        .watched = signalled,
+        .user = program,
+    };
+    char error[256];
+    struct broker_shell *shell = broker_shell_open(&options, error, sizeof error);
+    enum exit_code code = EXIT_RUNTIME;
+
+    if (shell == NULL) {
+        base_log(&program->log, BASE_LOG_ERROR, "%s", error);
+        return EXIT_RUNTIME;
+    }
+    if (program->options.port_file == NULL || write_port_file(program, shell)) {
+        announce(program, shell);
+        code = broker_shell_run(shell) ? EXIT_OK : EXIT_LEFTOVERS;
+        base_log(&program->log, BASE_LOG_INFO, code == EXIT_OK ? "drained" : "stopped at once");
+    }
+    if (program->options.port_file != NULL) {
+        (void)unlink(program->options.port_file);
+    }
+    broker_shell_close(shell);
+    return code;
+}
+
+static bool prepare(struct program *program) {
+    struct broker_config *config = &program->options.config;
+
+    if (gethostname(program->host, sizeof program->host - 1) != 0) {
+        snprintf(program->host, sizeof program->host, "unknown");
+    }
+    config->host = program->host;
+    config->pid = getpid();
+    if (!base_entropy(&config->epoch, sizeof config->epoch) ||
+        !base_entropy(&config->seed, sizeof config->seed)) {
+        base_log(&program->log, BASE_LOG_ERROR, "no random numbers: %s", strerror(errno));
+        return false;
+    }
+    config->epoch |= config->epoch == 0;
+    program->signal_fd = watch_signals();
+    if (program->signal_fd < 0) {
+        base_log(&program->log, BASE_LOG_ERROR, "can't watch signals: %s", strerror(errno));
+        return false;
+    }
+    raise_file_limit(&program->log);
+    umask(S_IRWXG | S_IRWXO); /* ipc sockets are for this user only */
+    return true;
+}
+
+int main(int argc, char **argv) {
+    static char role[] = "role=broker";
+    struct program program = {.log = {base_log_stderr, role, BASE_LOG_INFO}};
+    char error[512];
+
+    broker_config_default(&program.options.config);
+    program.options.log_level = BASE_LOG_INFO;
+    if (!broker_options_parse(&program.options, argc, argv, error, sizeof error)) {
+        fprintf(stderr, "furrow-broker: %s\nTry --help.\n", error);
+        return EXIT_USAGE;
+    }
+    if (program.options.help || program.options.version) {
+        fputs(program.options.help ? broker_options_usage() : "furrow-broker " FURROW_VERSION "\n",
+              stdout);
+        return fflush(stdout) == 0 ? EXIT_OK : EXIT_RUNTIME;
+    }
+    program.log.level = program.options.log_level;
+    return prepare(&program) ? (int)serve(&program) : EXIT_RUNTIME;
+}

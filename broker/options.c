@@ -1,0 +1,283 @@
+#include "broker/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_ENDPOINT "tcp://127.0.0.1:7700"
+
+#define MEMORY_BYTES_MIN (UINT64_C(1) << 20)
+#define SECONDS_MAX      1e6 /* eleven days */
+
+enum flag {
+    OPTION_LISTEN = 256,
+    OPTION_MEMORY,
+    OPTION_TASKS,
+    OPTION_HEARTBEAT,
+    OPTION_SILENCE,
+    OPTION_SETTLE,
+    OPTION_NO_FUNCTION,
+    OPTION_LOG_LEVEL,
+    OPTION_PORT_FILE,
+    OPTION_INSECURE,
+    OPTION_HELP,
+    OPTION_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"memory-limit", required_argument, NULL, OPTION_MEMORY},
+    {"max-tasks", required_argument, NULL, OPTION_TASKS},
+    {"heartbeat", required_argument, NULL, OPTION_HEARTBEAT},
+    {"silence", required_argument, NULL, OPTION_SILENCE},
+    {"settle", required_argument, NULL, OPTION_SETTLE},
+    {"no-function-timeout", required_argument, NULL, OPTION_NO_FUNCTION},
+    {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"port-file", required_argument, NULL, OPTION_PORT_FILE},
+    {"insecure", no_argument, NULL, OPTION_INSECURE},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+const char *broker_options_usage(void) {
+    return "usage: furrow-broker [OPTION]...\n"
+           "\n"
+           "Accepts tasks from clients, queues them, leases them to workers, and passes the\n"
+           "results back.\n"
+           "\n"
+           "  --listen URL               listen there; may be given several times\n"
+           "                             (default " DEFAULT_ENDPOINT "); tcp://HOST:PORT,\n"
+           "                             a port of * is chosen by the system; ipc://PATH\n"
+           "  --memory-limit SIZE        for tasks and results that wait: bytes, or with K, M,\n"
+           "                             G, T (default 4G); a broker that is full makes clients\n"
+           "                             wait, it never drops anything\n"
+           "  --max-tasks N              queued and running at once (default 8388608)\n"
+           "  --heartbeat SECONDS        between two signs of life (default 1)\n"
+           "  --silence SECONDS          after which a peer is taken for lost (default 10)\n"
+           "  --settle SECONDS           how long workers may claim what they run after a\n"
+           "                             restart (default 0.5)\n"
+           "  --no-function-timeout SECONDS\n"
+           "                             how long tasks wait for a function that no connected\n"
+           "                             worker offers (default 3; 0: for ever)\n"
+           "  --log-level LEVEL          error, warn, info (default) or debug\n"
+           "  --port-file PATH           write the endpoints listened on there, one a line\n"
+           "  --insecure                 listen on other addresses than loopback and ipc,\n"
+           "                             though anybody who can reach them may run tasks\n"
+           "  --help, --version          say that, and exit\n"
+           "\n"
+           "SIGTERM and SIGINT: accept nothing new, finish what is there, stop the workers,\n"
+           "exit. A second one: exit at once.\n"
+           "\n"
+           "Exit codes: 0 all was finished; 1 can't listen, or no memory, files or sockets;\n"
+           "2 wrong use; 3 stopped at once, with tasks left.\n";
+}
+
+/* ------------------------------------------------------------------- values */
+
+static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *number) {
+    char *end;
+    unsigned long long value;
+
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < min ||
+        value > max) {
+        return false;
+    }
+    *number = value;
+    return true;
+}
+
+static bool parse_size(const char *text, uint64_t *bytes) {
+    static const char units[] = "KMGT";
+    char *end;
+    const char *unit;
+    double value;
+
+    errno = 0;
+    value = strtod(text, &end);
+    if (text[0] < '0' || text[0] > '9' || errno != 0 || !isfinite(value)) {
+        return false;
+    }
+    if (*end != '\0') {
+        unit = strchr(units, *end);
+        if (unit == NULL || end[1] != '\0') {
+            return false;
+        }
+        value = ldexp(value, 10 * (int)(unit - units + 1));
+    }
+    if (value < (double)MEMORY_BYTES_MIN || value > 0x1p60) {
+        return false;
+    }
+    *bytes = (uint64_t)value;
+    return true;
+}
+
+/* Seconds with a fraction, as nanoseconds. */
+static bool parse_seconds(const char *text, double min, uint64_t *ns) {
+    char *end;
+    double value;
+
+    errno = 0;
+    value = strtod(text, &end);
+    if (end == text || *end != '\0' || errno != 0 || !(value >= min && value <= SECONDS_MAX)) {
+        return false;
+    }
+    *ns = (uint64_t)(value * 1e9);
+    return true;
+}
+
+/* ---------------------------------------------------------------- endpoints */
+
+static bool starts_with(const char *text, const char *start) {
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* Whether the part between tcp:// and the last colon is one of an IPv4 loopback address. */
+static bool is_loopback_v4(const char *host, size_t size) {
+    unsigned parts[4];
+    char text[16], rest;
+
+    if (size >= sizeof text) {
+        return false;
+    }
+    memcpy(text, host, size);
+    text[size] = '\0';
+    return sscanf(text, "%3u.%3u.%3u.%3u%c", &parts[0], &parts[1], &parts[2], &parts[3], &rest) ==
+               4 &&
+           parts[0] == 127 && parts[1] <= 255 && parts[2] <= 255 && parts[3] <= 255;
+}
+
+bool broker_endpoint_is_local(const char *endpoint) {
+    const char *host = endpoint + strlen("tcp://"), *colon;
+    size_t size;
+
+    if (starts_with(endpoint, "ipc://")) {
+        return true;
+    }
+    if (!starts_with(endpoint, "tcp://") || (colon = strrchr(host, ':')) == NULL) {
+        return false;
+    }
+    size = (size_t)(colon - host);
+    return is_loopback_v4(host, size) || (size == 5 && starts_with(host, "[::1]")) ||
+           (size == 9 && starts_with(host, "localhost"));
+}
+
+static bool check_endpoints(struct broker_options *options, char *error, size_t error_bytes) {
+    if (options->endpoint_count == 0) {
+        options->endpoints[options->endpoint_count++] = DEFAULT_ENDPOINT;
+    }
+    for (size_t i = 0; i < options->endpoint_count; i++) {
+        const char *endpoint = options->endpoints[i];
+
+        if (!starts_with(endpoint, "tcp://") && !starts_with(endpoint, "ipc://")) {
+            snprintf(error, error_bytes, "--listen %s: it must begin with tcp:// or ipc://",
+                     endpoint);
+            return false;
+        }
+        if (!broker_endpoint_is_local(endpoint) && !options->insecure) {
+            snprintf(error, error_bytes,
+                     "--listen %s: others than this machine could reach it, and whoever does may "
+                     "run tasks; --insecure allows that",
+                     endpoint);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool add_endpoint(struct broker_options *options, const char *endpoint) {
+    if (options->endpoint_count == BROKER_ENDPOINTS_MAX) {
+        return false;
+    }
+    options->endpoints[options->endpoint_count++] = endpoint;
+    return true;
+}
+
+/* ------------------------------------------------------------------ options */
+
+static bool set_option(struct broker_options *options, int option, const char *value) {
+    struct broker_config *config = &options->config;
+    uint64_t number = 0;
+    bool good = true;
+
+    switch ((enum flag)option) {
+    case OPTION_LISTEN:
+        return add_endpoint(options, value);
+    case OPTION_MEMORY:
+        return parse_size(value, &config->memory_bytes);
+    case OPTION_TASKS:
+        good = parse_number(value, 1, UINT32_MAX, &number);
+        config->tasks_max = (uint32_t)number;
+        config->client_tasks_max = (uint32_t)number;
+        return good;
+    case OPTION_HEARTBEAT:
+        return parse_seconds(value, 0.001, &config->heartbeat_ns);
+    case OPTION_SILENCE:
+        return parse_seconds(value, 0.002, &config->silence_ns);
+    case OPTION_SETTLE:
+        return parse_seconds(value, 0, &config->settle_ns);
+    case OPTION_NO_FUNCTION:
+        good = parse_seconds(value, 0, &config->no_function_ns);
+        if (config->no_function_ns == 0) {
+            config->no_function_ns = UINT64_MAX;
+        }
+        return good;
+    case OPTION_LOG_LEVEL:
+        return base_log_level_parse(value, &options->log_level);
+    case OPTION_PORT_FILE:
+        options->port_file = value;
+        return true;
+    case OPTION_INSECURE:
+        options->insecure = true;
+        return true;
+    case OPTION_HELP:
+        options->help = true;
+        return true;
+    case OPTION_VERSION:
+        options->version = true;
+        return true;
+    }
+    return false;
+}
+
+bool broker_options_parse(struct broker_options *options, int argc, char **argv, char *error,
+                          size_t error_bytes) {
+    int option, index = 0;
+
+    error[0] = '\0';
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "+:", long_options, &index)) != -1) {
+        if (option == ':') {
+            snprintf(error, error_bytes, "%s needs a value", argv[optind - 1]);
+            return false;
+        }
+        if (option == '?') {
+            snprintf(error, error_bytes, "%s: there is no such option, or it takes no value",
+                     argv[optind - 1]);
+            return false;
+        }
+        if (!set_option(options, option, optarg)) {
+            snprintf(error, error_bytes, "--%s %s: not a value that it can have",
+                     long_options[index].name, optarg);
+            return false;
+        }
+    }
+    if (options->help || options->version) {
+        return true;
+    }
+    if (optind < argc) {
+        snprintf(error, error_bytes, "%s: no argument is expected there", argv[optind]);
+        return false;
+    }
+    if (options->config.silence_ns <= options->config.heartbeat_ns) {
+        snprintf(error, error_bytes, "--silence must be longer than --heartbeat");
+        return false;
+    }
+    return check_endpoints(options, error, error_bytes);
+}

@@ -1,0 +1,335 @@
+#include "broker/shell.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "base/clock.h"
+#include "base/wake.h"
+#include "wire/zmq.h"
+
+/* Messages that are taken in before the core sends what has formed. */
+#define RECEIVE_MAX 64
+/* A busy broker looks at its timers this often. */
+#define TICK_NS (100 * BASE_CLOCK_NS_PER_MS)
+/* A process that was stopped for that long reads for a while before it takes its own absence for the
+ * silence of others. */
+#define PAUSE_NS    BASE_CLOCK_NS_PER_S
+#define CATCH_UP_NS (200 * BASE_CLOCK_NS_PER_MS)
+
+/* Memory goes back to the system once it has been that much more. */
+#define TRIM_BYTES (UINT64_C(64) << 20)
+
+#define ENDPOINT_BYTES 256
+
+enum request { REQUEST_NONE, REQUEST_DRAIN, REQUEST_STOP };
+
+struct broker_shell {
+    struct broker_shell_options options;
+    struct broker_core *core;
+    void *context, *router;
+    struct base_wake wake;
+    atomic_int request;
+    char (*endpoints)[ENDPOINT_BYTES];
+    uint64_t now_ns, ticked_ns;
+    uint64_t peak_bytes;   /* most memory since it was last given back */
+    bool stirred;          /* the core has something to flush */
+    uint64_t caught_up_ns; /* no tick before */
+    bool draining, drained;
+    uint64_t malformed; /* messages that could not be one of ours */
+};
+
+/* ------------------------------------------------------------------- opening */
+
+static bool listen_all(struct broker_shell *shell, char *error, size_t error_bytes) {
+    for (size_t i = 0; i < shell->options.endpoint_count; i++) {
+        const char *endpoint = shell->options.endpoints[i];
+        int failed = wire_zmq_bind(shell->router, endpoint, shell->endpoints[i], ENDPOINT_BYTES);
+
+        if (failed != 0) {
+            snprintf(error, error_bytes, "can't listen on %s: %s", endpoint, zmq_strerror(failed));
+            return false;
+        }
+    }
+    return true;
+}
+
+struct broker_shell *broker_shell_open(const struct broker_shell_options *options, char *error,
+                                       size_t error_bytes) {
+    struct broker_shell *shell = calloc(1, sizeof *shell);
+
+    if (shell == NULL) {
+        snprintf(error, error_bytes, "no memory");
+        return NULL;
+    }
+    shell->options = *options;
+    shell->wake.fd = -1;
+    shell->now_ns = base_clock_ns();
+    atomic_init(&shell->request, REQUEST_NONE);
+    snprintf(error, error_bytes, "no memory");
+    shell->endpoints = calloc(options->endpoint_count, sizeof *shell->endpoints);
+    shell->core = broker_new(&options->config, shell->now_ns);
+    shell->context = zmq_ctx_new();
+    if (shell->endpoints == NULL || shell->core == NULL || shell->context == NULL) {
+        goto failed;
+    }
+    if (base_wake_open(&shell->wake) != 0 ||
+        (shell->router = wire_zmq_router(shell->context)) == NULL) {
+        snprintf(error, error_bytes, "no socket: %s", zmq_strerror(errno));
+        goto failed;
+    }
+    if (!listen_all(shell, error, error_bytes)) {
+        goto failed;
+    }
+    error[0] = '\0';
+    return shell;
+
+failed:
+    broker_shell_close(shell);
+    return NULL;
+}
+
+/* ZeroMQ leaves the files of ipc endpoints behind. */
+static void remove_files(const struct broker_shell *shell) {
+    static const char scheme[] = "ipc://";
+
+    for (size_t i = 0; i < shell->options.endpoint_count; i++) {
+        const char *endpoint = shell->endpoints[i];
+
+        if (strncmp(endpoint, scheme, sizeof scheme - 1) == 0 &&
+            endpoint[sizeof scheme - 1] == '/') {
+            (void)unlink(endpoint + sizeof scheme - 1);
+        }
+    }
+}
+
+void broker_shell_close(struct broker_shell *shell) {
+    if (shell == NULL) {
+        return;
+    }
+    broker_free(shell->core);
+    if (shell->router != NULL) {
+        remove_files(shell);
+        zmq_close(shell->router);
+    }
+    if (shell->context != NULL) {
+        while (zmq_ctx_term(shell->context) != 0 && errno == EINTR) {
+        }
+    }
+    base_wake_close(&shell->wake);
+    free(shell->endpoints);
+    free(shell);
+}
+
+const char *broker_shell_endpoint(const struct broker_shell *shell, size_t i) {
+    BASE_ASSERT(i < shell->options.endpoint_count);
+    return shell->endpoints[i];
+}
+
+/* ------------------------------------------------------------------ requests */
+
+static void request(struct broker_shell *shell, int wanted) {
+    int had = atomic_load(&shell->request);
+
+    while (had < wanted && !atomic_compare_exchange_weak(&shell->request, &had, wanted)) {
+    }
+    base_wake_signal(&shell->wake);
+}
+
+void broker_shell_drain(struct broker_shell *shell) {
+    request(shell, REQUEST_DRAIN);
+}
+
+void broker_shell_stop(struct broker_shell *shell) {
+    request(shell, REQUEST_STOP);
+}
+
+/* ---------------------------------------------------------------- the core */
+
+static void carry_out(struct broker_shell *shell) {
+    size_t count;
+    const struct broker_action *actions = broker_actions(shell->core, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        const struct broker_action *action = &actions[i];
+
+        switch (action->type) {
+        case BROKER_SEND:
+            /* What can't be sent for lack of memory the link sends again. */
+            (void)wire_zmq_send(shell->router, &action->to, action->message);
+            wire_message_unref(action->message);
+            break;
+        case BROKER_FORGET:
+            break;
+        case BROKER_LOG:
+            base_log(shell->options.log, action->warn ? BASE_LOG_WARN : BASE_LOG_INFO, "%s",
+                     action->text);
+            break;
+        case BROKER_DRAINED:
+            shell->drained = true;
+            break;
+        }
+    }
+}
+
+static void step(struct broker_shell *shell, enum broker_event_type type) {
+    broker_step(shell->core, shell->now_ns, &(struct broker_event){.type = type});
+    carry_out(shell);
+}
+
+/* Takes in one message. False: there is none. */
+static bool receive(struct broker_shell *shell, bool *closed) {
+    struct wire_message *message;
+    uint64_t peer;
+
+    switch (wire_zmq_recv(shell->router, &peer, &message)) {
+    case WIRE_ZMQ_OK:
+        broker_step(shell->core, shell->now_ns,
+                    &(struct broker_event){BROKER_RECEIVE, peer, message});
+        wire_message_unref(message);
+        carry_out(shell);
+        shell->stirred = true;
+        return true;
+    case WIRE_ZMQ_MALFORMED:
+        if (shell->malformed++ == 0) {
+            base_log(shell->options.log, BASE_LOG_WARN,
+                     "a peer sends what can't be a message; more of that will not be reported");
+        }
+        return true;
+    case WIRE_ZMQ_NOMEM:
+        base_log(shell->options.log, BASE_LOG_WARN, "no memory for a message: it will come again");
+        return true;
+    case WIRE_ZMQ_AGAIN:
+        return false;
+    case WIRE_ZMQ_CLOSED:
+        break;
+    }
+    *closed = true;
+    return false;
+}
+
+/* Takes in what is there, up to a limit. Returns whether there may be more. */
+static bool receive_some(struct broker_shell *shell, bool *closed) {
+    for (int i = 0; i < RECEIVE_MAX; i++) {
+        if (!receive(shell, closed)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void tick(struct broker_shell *shell, bool more) {
+    if (shell->now_ns < broker_deadline(shell->core) || shell->now_ns < shell->caught_up_ns) {
+        return;
+    }
+    /* What has come and was not read yet may say that a peer is not silent. */
+    if (more && shell->now_ns - shell->ticked_ns < TICK_NS) {
+        return;
+    }
+    shell->ticked_ns = shell->now_ns;
+    step(shell, BROKER_TICK);
+    shell->stirred = true;
+}
+
+/* -------------------------------------------------------------------- sleep */
+
+/* After a peak the allocator keeps what was freed; here is the time to give it back. */
+static void give_memory_back(struct broker_shell *shell) {
+    struct broker_stats stats;
+
+    broker_get_stats(shell->core, &stats);
+    if (stats.memory_bytes > shell->peak_bytes) {
+        shell->peak_bytes = stats.memory_bytes;
+    } else if (shell->peak_bytes > TRIM_BYTES && stats.memory_bytes < shell->peak_bytes / 4) {
+        shell->peak_bytes = stats.memory_bytes;
+        (void)malloc_trim(0);
+    }
+}
+
+/* awake_ns: when this thread last did something, or meant to wake up. */
+static void take_time(struct broker_shell *shell, uint64_t awake_ns) {
+    shell->now_ns = base_clock_ns();
+    if (shell->now_ns > awake_ns && shell->now_ns - awake_ns > PAUSE_NS) {
+        shell->caught_up_ns = shell->now_ns + CATCH_UP_NS;
+    }
+}
+
+/* Sleeps until there is something to do. False: the socket is gone. */
+static bool wait(struct broker_shell *shell) {
+    zmq_pollitem_t items[] = {
+        {.socket = shell->router, .events = ZMQ_POLLIN},
+        {.fd = base_wake_fd(&shell->wake), .events = ZMQ_POLLIN},
+        {.fd = shell->options.watch_fd, .events = ZMQ_POLLIN},
+    };
+    int count = shell->options.watch_fd >= 0 ? 3 : 2, ready = 0;
+    uint64_t deadline_ns = broker_deadline(shell->core);
+
+    if (deadline_ns < shell->caught_up_ns) {
+        deadline_ns = shell->caught_up_ns;
+    }
+    give_memory_back(shell);
+    base_wake_prepare(&shell->wake);
+    if (atomic_load(&shell->request) <= (shell->draining ? REQUEST_DRAIN : REQUEST_NONE)) {
+        ready = zmq_poll(items, count, base_clock_poll_ms(deadline_ns, base_clock_ns()));
+    }
+    base_wake_finish(&shell->wake);
+    take_time(shell, deadline_ns);
+    if (ready < 0) {
+        return errno == EINTR;
+    }
+    if (ready > 0 && count == 3 && items[2].revents != 0) {
+        shell->options.watched(shell->options.user, shell);
+    }
+    return true;
+}
+
+/* A busy loop doesn't come to sleep, but signals must be seen all the same. */
+static void look_at_watched(struct broker_shell *shell) {
+    zmq_pollitem_t item = {.fd = shell->options.watch_fd, .events = ZMQ_POLLIN};
+
+    if (item.fd >= 0 && zmq_poll(&item, 1, 0) > 0) {
+        shell->options.watched(shell->options.user, shell);
+    }
+}
+
+static void begin_drain(struct broker_shell *shell) {
+    shell->draining = true;
+    step(shell, BROKER_DRAIN);
+    shell->stirred = true;
+}
+
+bool broker_shell_run(struct broker_shell *shell) {
+    uint64_t looked_ns = shell->now_ns = base_clock_ns();
+    bool closed = false;
+
+    while (!closed && !shell->drained) {
+        int wanted = atomic_load(&shell->request);
+        bool more;
+
+        if (wanted == REQUEST_STOP) {
+            break;
+        }
+        if (wanted == REQUEST_DRAIN && !shell->draining) {
+            begin_drain(shell);
+        }
+        take_time(shell, shell->now_ns);
+        more = receive_some(shell, &closed);
+        tick(shell, more);
+        if (shell->stirred) {
+            shell->stirred = false;
+            step(shell, BROKER_FLUSH);
+        }
+        if (!more && !shell->drained) {
+            closed = closed || !wait(shell);
+        } else if (shell->now_ns - looked_ns > TICK_NS) {
+            looked_ns = shell->now_ns;
+            look_at_watched(shell);
+        }
+    }
+    return shell->drained;
+}
