@@ -45,7 +45,7 @@ struct local {
 
     struct worker_supervisor *supervisor;
     bool stopped;       /* they were told to end */
-    bool wanted;        /* the worker processes were started */
+    unsigned wanted;    /* so many worker processes were asked for */
     bool supervise;     /* the supervisor may have something to say */
     unsigned stillborn; /* children in a row that died without ever having served */
     uint64_t kill_ns;   /* when to kill what is left; UINT64_MAX: never */

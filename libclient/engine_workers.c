@@ -186,6 +186,8 @@ static void handle_event(struct engine *engine, const struct worker_supervisor_e
         handle_death(engine, event);
         break;
     case WORKER_CHILDREN_FAILED:
+        base_log(&engine->base.log, BASE_LOG_ERROR, "%s",
+                 event->text == NULL ? "worker processes can't be started" : event->text);
         engine_break(engine, WIRE_KIND_BROKEN, "%s%s",
                      event->initializer ? "the initializer failed: " : "",
                      event->text == NULL ? "worker processes can't be started" : event->text);
@@ -193,18 +195,27 @@ static void handle_event(struct engine *engine, const struct worker_supervisor_e
     }
 }
 
+/* As many as there are tasks to keep busy at once: a program that submits one after the other needs
+ * but one process, and always the same. */
 static void start_if_needed(struct engine *engine) {
     struct local *local = engine_local_of(engine);
+    const furrow_options *options = &engine->base.options;
+    unsigned threads = (unsigned)options->threads_per_worker;
     struct client_stats stats;
+    uint64_t needed;
 
-    if (local->wanted || engine->broken || engine->phase >= ENGINE_LEAVING) {
+    if (local->wanted == (unsigned)options->max_workers || local->stopped) {
         return;
     }
     client_get_stats(engine->core, &stats);
-    if (stats.sent > 0 || stats.waiting > 0) {
-        local->wanted = true;
+    needed = ((uint64_t)stats.sent + stats.waiting + threads - 1) / threads;
+    if (needed > (unsigned)options->max_workers) {
+        needed = (unsigned)options->max_workers;
+    }
+    if (needed > local->wanted) {
+        local->wanted = (unsigned)needed;
         local->supervise = true;
-        worker_supervisor_want(local->supervisor, (unsigned)engine->base.options.max_workers);
+        worker_supervisor_want(local->supervisor, local->wanted);
     }
 }
 

@@ -50,6 +50,30 @@ static furrow_status submit(furrow_executor *executor, furrow_future *future) {
     return FURROW_OK;
 }
 
+/* Links futures as the inbox wants them, the newest first, and returns the newest. */
+static struct base_inbox_node *link_newest_first(furrow_future *first) {
+    struct base_inbox_node *newest = NULL;
+
+    for (furrow_future *future = first, *next; future != NULL; future = next) {
+        next = future->next;
+        future->task.class_index = (uint32_t)future->class_->own;
+        future->inbox.next = newest;
+        newest = &future->inbox;
+    }
+    return newest;
+}
+
+/* The opposite. */
+static void link_oldest_first(struct base_inbox_node *newest) {
+    furrow_future *first = NULL;
+
+    for (struct base_inbox_node *node = newest, *older; node != NULL; node = older) {
+        older = node->next;
+        future_of_inbox(node)->next = first;
+        first = future_of_inbox(node);
+    }
+}
+
 static furrow_status submit_chain(furrow_executor *executor, furrow_future *first,
                                   furrow_future *last, size_t count) {
     struct engine *engine = engine_of(executor);
@@ -57,12 +81,9 @@ static furrow_status submit_chain(furrow_executor *executor, furrow_future *firs
     (void)count;
 
     last->next = NULL;
-    for (furrow_future *future = first; future != NULL; future = future->next) {
-        future->task.class_index = (uint32_t)future->class_->own;
-    }
-    newest = base_inbox_reverse(&first->inbox);
+    newest = link_newest_first(first);
     if (BASE_UNLIKELY(!engine_push_chain(engine, &engine->submits, newest, &first->inbox))) {
-        (void)base_inbox_reverse(newest); /* as it was */
+        link_oldest_first(newest);
         return refused(executor);
     }
     return FURROW_OK;
