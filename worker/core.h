@@ -87,7 +87,7 @@ struct worker_action {
     enum worker_action_type type;
     struct wire_message *message;
     struct worker_task *task;
-    bool warn;
+    bool warn;        /* LOG; LEAVE: refused for ever */
     const char *text; /* until the next step; LEAVE: NULL if all is well */
 };
 

@@ -403,6 +403,7 @@ static void handle_reject(struct worker_core *core, const struct wire_message *m
         memcpy(core->last_text, core->text, sizeof core->last_text);
         core->left = true;
         worker_act(core, WORKER_LEAVE)->text = core->last_text;
+        core->actions[core->action_count - 1].warn = true;
     }
 }
 

@@ -49,7 +49,7 @@ struct worker_supervisor_config {
 
 /* worker_supervisor_open makes a supervisor; its first children are started by the first
  * worker_supervisor_next. Returns 0 and the supervisor, or an errno:
- *   EINVAL  a number out of range, no endpoint, a string with a newline or too long
+ *   EINVAL  a number out of range, too many tags, no endpoint
  *   ENOMEM, EMFILE, ENFILE */
 int worker_supervisor_open(const struct worker_supervisor_config *config,
                            struct worker_supervisor **supervisor);
@@ -97,12 +97,16 @@ struct worker_supervisor_event {
 bool worker_supervisor_next(struct worker_supervisor *supervisor, uint64_t now_ns,
                             struct worker_supervisor_event *event);
 
-/* worker_supervisor_stop: no child is started any more, and each is asked to finish what it runs,
- * to return the rest and to end (SIGTERM). */
+/* worker_supervisor_stop: no child is started any more, and each is asked to finish what it runs, to
+ * return the rest and to end. A child that gets SIGTERM does the same. */
 void worker_supervisor_stop(struct worker_supervisor *supervisor);
 
+/* worker_supervisor_interrupt is a stop that also asks what runs to end (furrow_task_cancelled). */
+void worker_supervisor_interrupt(struct worker_supervisor *supervisor);
+
 /* worker_supervisor_signal sends a signal to all children: to their whole process groups. Their deaths
- * count as expected. Dead or missing ones are no error. */
+ * count as expected; they are replaced all the same, unless stop or interrupt came before. Dead or
+ * missing ones are no error. */
 void worker_supervisor_signal(struct worker_supervisor *supervisor, int signal_number);
 
 /* worker_supervisor_alive counts children that are not known to be dead. */

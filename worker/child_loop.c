@@ -1,0 +1,497 @@
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "base/assert.h"
+#include "base/futex.h"
+#include "wire/zmq.h"
+#include "worker/process.h"
+
+/* Messages taken in before results are looked at again. */
+#define RECEIVE_MAX 64u
+
+/* ---- the socket ---- */
+
+static void close_sockets(struct worker_process *process) {
+    if (process->monitor != NULL) {
+        (void)zmq_close(process->monitor);
+        process->monitor = NULL;
+    }
+    if (process->socket != NULL) {
+        (void)zmq_close(process->socket);
+        process->socket = NULL;
+    }
+}
+
+static bool fd_of(void *socket, int *fd) {
+    size_t size = sizeof *fd;
+
+    return zmq_getsockopt(socket, ZMQ_FD, fd, &size) == 0;
+}
+
+/* Makes the socket and its monitor, and begins to connect. False: errno says why. */
+static bool open_sockets(struct worker_process *process) {
+    char address[64];
+    int none = 0, error;
+
+    (void)snprintf(address, sizeof address, "inproc://furrow-monitor-%u", process->sockets++);
+    process->socket = wire_zmq_dealer(process->zmq);
+    process->monitor = zmq_socket(process->zmq, ZMQ_PAIR);
+    if (process->socket != NULL && process->monitor != NULL &&
+        zmq_setsockopt(process->monitor, ZMQ_LINGER, &none, sizeof none) == 0 &&
+        zmq_socket_monitor(process->socket, address, ZMQ_EVENT_HANDSHAKE_SUCCEEDED) == 0 &&
+        zmq_connect(process->monitor, address) == 0 &&
+        fd_of(process->socket, &process->socket_fd) &&
+        fd_of(process->monitor, &process->monitor_fd)) {
+        error = wire_zmq_connect(process->socket, process->settings.endpoint);
+    } else {
+        error = zmq_errno();
+    }
+    if (error != 0) {
+        close_sockets(process);
+    }
+    process->look = error == 0;
+    errno = error;
+    return error == 0;
+}
+
+static void reconnect(struct worker_process *process) {
+    close_sockets(process);
+    if (!open_sockets(process)) {
+        base_log(&process->log, BASE_LOG_ERROR, "%s: %s", process->settings.endpoint,
+                 zmq_strerror(errno));
+    }
+}
+
+/* ---- what the core wants ---- */
+
+static void step(struct worker_process *process, const struct worker_event *event);
+
+static bool is_withdrawing(void *user, const struct base_work *work) {
+    (void)user;
+    return ((const struct worker_run *)(const void *)work)->withdrawn;
+}
+
+/* Takes back what it can of the tasks noted in process->withdrawing, and answers for each. */
+static void withdraw(struct worker_process *process, uint32_t count) {
+    struct worker_event answer = {.type = WORKER_WITHDRAWN};
+    struct base_work *work;
+
+    for (uint32_t i = 0; i < count; i++) {
+        worker_run_of(process->withdrawing[i])->withdrawn = true;
+    }
+    work = base_pool_withdraw(process->pool, is_withdrawing, NULL);
+    for (uint32_t i = 0; i < count; i++) {
+        worker_run_of(process->withdrawing[i])->withdrawn = false;
+    }
+    while (work != NULL) {
+        struct worker_run *run = (struct worker_run *)(void *)work;
+
+        work = work->next;
+        run->withdrawn = true;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        answer.task = process->withdrawing[i];
+        answer.withdrawn = worker_run_of(answer.task)->withdrawn;
+        process->in_pool -= answer.withdrawn;
+        step(process, &answer);
+    }
+}
+
+static void interrupt(struct worker_task *task) {
+    struct worker_run *run = worker_run_of(task);
+
+    atomic_store(&run->cancel, 1);
+    base_futex_wake(&run->cancel, INT_MAX);
+}
+
+/* A task runs that may not, and nothing but the death of the process ends it: of all that it has
+ * started too. */
+static _Noreturn void kill_self(const char *text) {
+    (void)worker_record_send(WORKER_FD_CONTROL, WORKER_RECORD_KILLING, BASE_LOG_ERROR, text);
+    (void)kill(-getpgrp(), SIGKILL);
+    _exit(1);
+}
+
+static void send_message(struct worker_process *process, struct wire_message *message) {
+    /* what can't be sent now is sent again by the link when there is a connection */
+    if (process->socket != NULL) {
+        (void)wire_zmq_send(process->socket, NULL, message);
+        process->look = true;
+    }
+    wire_message_unref(message);
+}
+
+static void leave(struct worker_process *process, const struct worker_action *action) {
+    process->left = true;
+    if (action->warn) {
+        (void)worker_record_send(WORKER_FD_CONTROL, WORKER_RECORD_FAILED, BASE_LOG_ERROR,
+                                 action->text);
+    } else if (action->text != NULL) {
+        base_log(&process->log, BASE_LOG_WARN, "%s", action->text);
+    }
+}
+
+/* Carries out one action but START and WITHDRAW, which are collected. */
+static void carry_out(struct worker_process *process, const struct worker_action *action) {
+    switch (action->type) {
+    case WORKER_SEND:
+        send_message(process, action->message);
+        break;
+    case WORKER_START:
+    case WORKER_WITHDRAW:
+        break;
+    case WORKER_INTERRUPT:
+        interrupt(action->task);
+        break;
+    case WORKER_RECONNECT:
+        base_log(&process->log, BASE_LOG_WARN, "%s is silent: connecting anew",
+                 process->settings.endpoint);
+        reconnect(process);
+        break;
+    case WORKER_KILL:
+        kill_self(action->text);
+    case WORKER_LEAVE:
+        leave(process, action);
+        break;
+    case WORKER_RETIRING:
+        (void)worker_record_send(WORKER_FD_CONTROL, WORKER_RECORD_RETIRING, BASE_LOG_ERROR, NULL);
+        break;
+    case WORKER_LOG:
+        base_log(&process->log, action->warn ? BASE_LOG_WARN : BASE_LOG_INFO, "%s", action->text);
+        break;
+    }
+}
+
+/* Steps the core and does what it says. Tasks to start go to the pool together. */
+static void step(struct worker_process *process, const struct worker_event *event) {
+    struct base_work *first = NULL, *last = NULL;
+    uint32_t starts = 0, withdraws = 0;
+    const struct worker_action *actions;
+    size_t count;
+
+    worker_step(process->core, process->now_ns, event);
+    actions = worker_actions(process->core, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (BASE_LIKELY(actions[i].type == WORKER_START)) {
+            struct base_work *work = &worker_run_of(actions[i].task)->work;
+
+            if (first == NULL) {
+                first = work;
+            } else {
+                last->next = work;
+            }
+            last = work;
+            starts++;
+        } else if (actions[i].type == WORKER_WITHDRAW) {
+            withdraws++;
+        } else {
+            carry_out(process, &actions[i]);
+        }
+    }
+    if (starts > 0) {
+        int error = base_pool_submit_batch(process->pool, first, last, starts);
+
+        BASE_ASSERT(error == 0); /* all threads are there, and nobody has stopped them */
+        process->in_pool += starts;
+    }
+    if (withdraws > 0) {
+        uint32_t noted = 0;
+
+        BASE_ASSERT(withdraws <= WIRE_WORKER_LEASES_MAX);
+        for (size_t i = 0; i < count; i++) {
+            if (actions[i].type == WORKER_WITHDRAW) {
+                process->withdrawing[noted++] = actions[i].task;
+            }
+        }
+        withdraw(process, noted);
+    }
+}
+
+static void step_plain(struct worker_process *process, enum worker_event_type type) {
+    step(process, &(struct worker_event){.type = type});
+}
+
+/* ---- what has happened ---- */
+
+/* Takes in some of what is there; whether there was anything. */
+static bool receive(struct worker_process *process) {
+    struct wire_message *message;
+    bool any = false;
+
+    for (unsigned i = 0; i < RECEIVE_MAX && process->look; i++) {
+        switch (wire_zmq_recv(process->socket, NULL, &message)) {
+        case WIRE_ZMQ_OK:
+            any = true;
+            step(process, &(struct worker_event){.type = WORKER_RECEIVE, .message = message});
+            wire_message_unref(message);
+            break;
+        case WIRE_ZMQ_MALFORMED:
+        case WIRE_ZMQ_NOMEM:
+            any = true;
+            base_log(&process->log, BASE_LOG_WARN, "a message from the broker is lost");
+            break;
+        case WIRE_ZMQ_AGAIN:
+        case WIRE_ZMQ_CLOSED:
+            process->look = false;
+            break;
+        }
+    }
+    return any;
+}
+
+/* What the lanes have spent in tasks since the last look. */
+static uint64_t busy_since(struct worker_process *process) {
+    uint64_t busy_ns = 0, before_ns = process->busy_seen_ns;
+
+    for (unsigned i = 0; i < process->settings.threads; i++) {
+        busy_ns += atomic_load_explicit(&process->lanes[i].busy_ns, memory_order_acquire);
+    }
+    process->busy_seen_ns = busy_ns;
+    return busy_ns - before_ns;
+}
+
+static bool take_finished(struct worker_process *process) {
+    struct base_inbox_node *node = base_inbox_take(&process->done);
+    struct worker_event event = {.type = WORKER_FINISHED};
+
+    if (node == NULL) {
+        return false;
+    }
+    event.busy_ns = busy_since(process);
+    while (node != NULL) {
+        struct worker_run *run = BASE_CONTAINER_OF(node, struct worker_run, done);
+        struct worker_run copy;
+
+        node = node->next;
+        __builtin_prefetch(node);
+        worker_outcome(run, &event);
+        event.task = worker_task_of(run);
+        copy = *run; /* the step frees it */
+        process->in_pool--;
+        process->long_count -= run->reported;
+        step(process, &event);
+        worker_outcome_release(&copy);
+        event.busy_ns = 0;
+    }
+    return true;
+}
+
+/* Looks at what each lane runs. One that runs the same task as WORKER_LONG_NS ago is reported. */
+static void sample(struct worker_process *process) {
+    for (unsigned i = 0; i < process->settings.threads; i++) {
+        struct worker_lane *lane = &process->lanes[i];
+        /* It is the core's until this thread says that it is finished, so it may be looked at. */
+        struct worker_task *task = atomic_load_explicit(&lane->current, memory_order_relaxed);
+
+        if (task == NULL || lane->seen_ns == 0 || task->lease != lane->seen_lease) {
+            lane->seen_lease = task == NULL ? 0 : task->lease;
+            lane->seen_ns = task == NULL ? 0 : process->now_ns;
+        } else if (!worker_run_of(task)->reported &&
+                   process->now_ns - lane->seen_ns >= WORKER_LONG_NS) {
+            worker_run_of(task)->reported = true;
+            process->long_count++;
+            step(process, &(struct worker_event){.type = WORKER_BEGAN,
+                                                 .task = task,
+                                                 .busy_ns = process->now_ns - lane->seen_ns});
+        }
+    }
+}
+
+/* When to look at the lanes next: not while they do nothing, or nothing that is not known. */
+static void plan_sample(struct worker_process *process) {
+    bool needed = process->in_pool > 0 && process->long_count < process->settings.threads &&
+                  process->long_count < process->in_pool;
+
+    if (!needed) {
+        process->sample_ns = BASE_CLOCK_FOREVER;
+    } else if (process->sample_ns == BASE_CLOCK_FOREVER) {
+        process->sample_ns = process->now_ns + WORKER_SAMPLE_NS;
+    }
+}
+
+/* ---- the supervisor ---- */
+
+static void drain(struct worker_process *process, bool interrupt_all) {
+    (void)worker_record_send(WORKER_FD_CONTROL, WORKER_RECORD_RETIRING, BASE_LOG_ERROR, NULL);
+    step_plain(process, WORKER_DRAIN);
+    for (unsigned i = 0; i < process->settings.threads && interrupt_all; i++) {
+        struct worker_task *task =
+            atomic_load_explicit(&process->lanes[i].current, memory_order_relaxed);
+
+        if (task != NULL) {
+            interrupt(task);
+        }
+    }
+}
+
+static void read_control(struct worker_process *process) {
+    struct worker_record record;
+    int got;
+
+    while ((got = worker_record_receive(WORKER_FD_CONTROL, &record)) > 0) {
+        if (record.type == WORKER_RECORD_STOP || record.type == WORKER_RECORD_INTERRUPT) {
+            drain(process, record.type == WORKER_RECORD_INTERRUPT);
+        }
+    }
+    if (got < 0) {
+        (void)kill(-getpgrp(), SIGKILL); /* the supervisor is gone */
+        _exit(1);
+    }
+}
+
+static void read_signals(struct worker_process *process) {
+    struct signalfd_siginfo info;
+    bool any = false;
+
+    while (read(process->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        any = true;
+    }
+    if (any) {
+        drain(process, false);
+    }
+}
+
+/* A monitor's message is its event's number and a value, then the address. */
+static bool receive_monitor(struct worker_process *process) {
+    zmq_msg_t frame;
+    bool more = true;
+
+    while (more) {
+        (void)zmq_msg_init(&frame);
+        if (zmq_msg_recv(&frame, process->monitor, ZMQ_DONTWAIT) < 0) {
+            (void)zmq_msg_close(&frame);
+            return false;
+        }
+        more = zmq_msg_more(&frame) != 0;
+        (void)zmq_msg_close(&frame);
+    }
+    return true;
+}
+
+static void read_monitor(struct worker_process *process) {
+    while (process->monitor != NULL && receive_monitor(process)) {
+        uint32_t events;
+        size_t size = sizeof events;
+
+        /* Lets the socket see its new connection, which it would otherwise do some time later. */
+        (void)zmq_getsockopt(process->socket, ZMQ_EVENTS, &events, &size);
+        process->look = true;
+        step_plain(process, WORKER_RECONNECTED);
+    }
+}
+
+/* ---- the loop ---- */
+
+enum { FD_WAKE, FD_LIFELINE, FD_CONTROL, FD_SIGNAL, FD_SOCKET, FD_MONITOR, FD_COUNT };
+
+static void sleep_until(struct worker_process *process, uint64_t until_ns) {
+    bool connected = process->socket != NULL;
+    struct pollfd fds[FD_COUNT] = {
+        [FD_WAKE] = {.fd = base_wake_fd(&process->wake), .events = POLLIN},
+        [FD_LIFELINE] = {.fd = WORKER_FD_LIFELINE, .events = POLLIN},
+        [FD_CONTROL] = {.fd = WORKER_FD_CONTROL, .events = POLLIN},
+        [FD_SIGNAL] = {.fd = process->signal_fd, .events = POLLIN},
+        [FD_SOCKET] = {.fd = connected ? process->socket_fd : -1, .events = POLLIN},
+        [FD_MONITOR] = {.fd = connected ? process->monitor_fd : -1, .events = POLLIN},
+    };
+    int ready = 0;
+
+    base_wake_prepare(&process->wake);
+    if (base_inbox_empty(&process->done) &&
+        (process->begun || atomic_load(&process->initialized) == WORKER_INITIALIZING)) {
+        ready = poll(fds, FD_COUNT, base_clock_poll_ms(until_ns, process->now_ns));
+    }
+    (void)base_wake_finish(&process->wake);
+    if (ready <= 0) {
+        return;
+    }
+    process->now_ns = base_clock_ns();
+    if (fds[FD_LIFELINE].revents != 0) {
+        (void)kill(-getpgrp(), SIGKILL); /* the supervisor is gone, and so is everything here */
+        _exit(1);
+    }
+    process->look = process->look || fds[FD_SOCKET].revents != 0;
+    if (fds[FD_CONTROL].revents != 0) {
+        read_control(process);
+    }
+    if (fds[FD_SIGNAL].revents != 0) {
+        read_signals(process);
+    }
+    if (fds[FD_MONITOR].revents != 0) {
+        read_monitor(process);
+    }
+}
+
+/* What can be done now without waiting; whether it was anything. */
+static bool pass(struct worker_process *process) {
+    bool busy = receive(process);
+
+    busy = take_finished(process) || busy;
+    if (process->now_ns >= process->sample_ns) {
+        process->sample_ns = BASE_CLOCK_FOREVER;
+        sample(process);
+    }
+    if (process->now_ns >= worker_deadline(process->core)) {
+        step_plain(process, WORKER_TICK);
+    }
+    step_plain(process, WORKER_FLUSH);
+    plan_sample(process);
+    return busy || process->look;
+}
+
+/* Waits for the initializer, as lively as ever, then connects. False: there is nothing to serve. */
+static bool begin(struct worker_process *process) {
+    while (atomic_load(&process->initialized) == WORKER_INITIALIZING && !process->left) {
+        sleep_until(process, worker_deadline(process->core));
+        process->now_ns = base_clock_ns();
+        step_plain(process, WORKER_FLUSH);
+    }
+    process->begun = true;
+    if (process->left) {
+        return false;
+    }
+    if (atomic_load(&process->initialized) == WORKER_INITIALIZER_FAILED) {
+        (void)worker_record_send(WORKER_FD_CONTROL, WORKER_RECORD_INITIALIZER, BASE_LOG_ERROR,
+                                 process->initializer_text);
+        return false;
+    }
+    if (!open_sockets(process)) {
+        char text[WORKER_RECORD_TEXT_BYTES];
+
+        (void)snprintf(text, sizeof text, "%s: %s", process->settings.endpoint,
+                       zmq_strerror(errno));
+        (void)worker_record_send(WORKER_FD_CONTROL, WORKER_RECORD_FAILED, BASE_LOG_ERROR, text);
+        return false;
+    }
+    (void)worker_record_send(WORKER_FD_CONTROL, WORKER_RECORD_READY, BASE_LOG_ERROR, NULL);
+    read_monitor(process);
+    return true;
+}
+
+int worker_loop(struct worker_process *process) {
+    process->now_ns = base_clock_ns();
+    process->sample_ns = BASE_CLOCK_FOREVER;
+    if (!begin(process)) {
+        return process->left ? 0 : 1;
+    }
+    while (!process->left) {
+        process->now_ns = base_clock_ns();
+        if (!pass(process) && !process->left) {
+            uint64_t until_ns = worker_deadline(process->core);
+
+            sleep_until(process, until_ns < process->sample_ns ? until_ns : process->sample_ns);
+        }
+    }
+    return 0;
+}
+
+void worker_loop_close(struct worker_process *process) {
+    close_sockets(process);
+}

@@ -1,0 +1,35 @@
+/* Starting one worker process, and what connects it to its supervisor. */
+#ifndef WORKER_SPAWN_H
+#define WORKER_SPAWN_H
+
+#include <sys/types.h>
+
+#include "worker/wiring.h"
+
+/* The supervisor's ends. */
+struct worker_spawned {
+    pid_t pid;
+    int pid_fd;
+    int lifeline_fd; /* to be kept open for as long as the child shall live */
+    int control_fd;
+    struct worker_box *box;
+};
+
+/* worker_spawn starts a process.
+ *
+ * program       a path; NULL: this program itself
+ * arguments_fd  the initializer's arguments, or -1; below WORKER_FD_FREE it is no good
+ *
+ * It blocks until the new program has been loaded, or could not be. Returns 0, or an errno: ENOENT,
+ * EACCES, ENOEXEC and others of execve; EAGAIN, ENOMEM, EMFILE, ENFILE; ENOSYS (a kernel before 5.3). */
+int worker_spawn(const struct worker_settings *settings, const char *program, const char *argv0,
+                 int arguments_fd, struct worker_spawned *spawned);
+
+/* worker_spawned_close closes all but the pid: it doesn't kill and doesn't wait. */
+void worker_spawned_close(struct worker_spawned *spawned, unsigned threads);
+
+/* worker_memory_fd makes a memfd with these bytes (none: `size` zero bytes), at WORKER_FD_FREE or
+ * above. Returns it, or -1 with errno. */
+int worker_memory_fd(const char *name, const void *data, size_t size);
+
+#endif
