@@ -1,0 +1,647 @@
+/* What must hold (design: one outcome a task, one live lease a task, a stale lease counts for nothing,
+ * a cancel that said yes is kept, credit is kept to, limits are kept to). The model knows only what
+ * can be seen from outside: messages, runs, and what clients are told. Where a message may or may not
+ * have been acted on, it takes the side of the cores. */
+#include "tests/sim/sim_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MEMORY_SLACK (UINT64_C(4) << 20) /* messages that were under way when memory ran out */
+
+/* --------------------------------------------------------------------- grants */
+
+static void forget_grants(struct sim *sim) {
+    struct sim_model *model = &sim->model;
+
+    for (uint32_t i = 0; i < model->all.count; i++) {
+        free(model->all.items[i]);
+    }
+    model->all.count = 0;
+    base_idmap_fini(&model->grants);
+    base_idmap_fini(&model->claims);
+    base_idmap_init(&model->grants, 1);
+    base_idmap_init(&model->claims, 2);
+}
+
+void sim_model_init(struct sim *sim) {
+    base_idmap_init(&sim->model.grants, 1);
+    base_idmap_init(&sim->model.claims, 2);
+}
+
+void sim_model_fini(struct sim *sim) {
+    forget_grants(sim);
+    free(sim->model.all.items);
+}
+
+static void orphan_runs(struct sim *sim, struct sim_worker *worker) {
+    (void)sim;
+    for (uint32_t i = 0; i < worker->options.slots; i++) {
+        if (worker->threads != NULL && worker->threads[i].run != NULL) {
+            worker->threads[i].run->orphan = true;
+        }
+    }
+    BASE_LIST_FOREACH(&worker->queue, node) {
+        BASE_LIST_ENTRY(node, struct sim_run, node)->orphan = true;
+    }
+}
+
+void sim_model_new_broker(struct sim *sim) {
+    forget_grants(sim);
+    for (uint32_t i = 0; i < sim->tasks.count; i++) {
+        sim_task_at(sim, i)->grant = NULL;
+        sim_task_at(sim, i)->over = false;
+    }
+    for (uint32_t i = 0; i < sim->workers.count; i++) {
+        orphan_runs(sim, sim_worker_at(sim, i));
+        sim_worker_at(sim, i)->end.known = false;
+    }
+    for (uint32_t i = 0; i < sim->clients.count; i++) {
+        sim_client_at(sim, i)->end.known = false;
+    }
+}
+
+static void end_grants_of(struct sim *sim, const struct sim_endpoint *worker) {
+    for (uint32_t i = 0; i < sim->model.all.count; i++) {
+        struct sim_grant *grant = sim->model.all.items[i];
+
+        if (grant->worker == worker) {
+            grant->live = false;
+        }
+    }
+}
+
+void sim_model_forgotten(struct sim *sim, uint64_t address) {
+    struct sim_endpoint *end = sim_endpoint_of(sim, address);
+
+    if (end == NULL) {
+        return;
+    }
+    sim->counts.forgotten++;
+    end->known = false;
+    if (end->role == SIM_WORKER) {
+        end_grants_of(sim, end);
+        orphan_runs(sim, BASE_CONTAINER_OF(end, struct sim_worker, end));
+    }
+}
+
+/* ---------------------------------------------------------------- the broker */
+
+static void check_run(struct sim *sim, struct sim_endpoint *end, const struct wire_entry *entry) {
+    struct sim_task *task = sim_task_by_arguments(sim, entry->data, entry->size);
+    struct sim_grant *grant = base_idmap_find(&sim->model.grants, entry->values[0]);
+
+    if (task == NULL) {
+        sim_fail(sim, "RUN of a task that nobody has submitted");
+        return;
+    }
+    if (grant != NULL) {
+        if (grant->task != task || grant->worker != end) {
+            sim_fail(sim, "lease %llx is used twice, for #%llu and #%llu",
+                     (unsigned long long)entry->values[0], (unsigned long long)grant->task->number,
+                     (unsigned long long)task->number);
+        }
+        return; /* sent again */
+    }
+    if (task->grant != NULL && task->grant->live) {
+        sim_fail(sim, "#%llu gets lease %llx while %llx at %s is alive",
+                 (unsigned long long)task->number, (unsigned long long)entry->values[0],
+                 (unsigned long long)task->grant->lease, task->grant->worker->name);
+    }
+    if (task->over) {
+        sim_fail(sim, "#%llu is run after its end", (unsigned long long)task->number);
+    }
+    if (task->job.at_most_once && task->starts > 0) {
+        sim_fail(sim, "#%llu is at most once, and is leased again after it has started",
+                 (unsigned long long)task->number);
+    }
+    grant = sim_alloc(sizeof *grant);
+    grant->lease = entry->values[0];
+    grant->task = task;
+    grant->worker = end;
+    grant->live = true;
+    task->grant = grant;
+    sim_array_add(&sim->model.all, grant);
+    BASE_ASSERT(base_idmap_insert(&sim->model.grants, grant->lease, grant) == BASE_MAP_INSERTED);
+}
+
+/* A value names the lease under which it was made: that must be the task's last one, or one that its
+ * worker has claimed from an earlier epoch. */
+static void check_outcome(struct sim *sim, struct sim_endpoint *end,
+                          const struct wire_entry *entry) {
+    struct sim_task *task = sim_task_by_id(sim, end, entry->values[0]);
+    struct sim_value value;
+
+    if (task == NULL) {
+        sim_fail(sim, "an outcome of a task that %s does not have", end->name);
+        return;
+    }
+    task->over = true;
+    if (entry->key[0] != WIRE_KIND_VALUE) {
+        return;
+    }
+    if (entry->size < sizeof value) {
+        sim_fail(sim, "#%llu: the value is cut", (unsigned long long)task->number);
+        return;
+    }
+    memcpy(&value, entry->data, sizeof value);
+    if (value.number != task->number) {
+        sim_fail(sim, "#%llu gets the value of #%llu", (unsigned long long)task->number,
+                 (unsigned long long)value.number);
+    } else if (task->grant != NULL ? task->grant->lease != value.lease
+                                   : base_idmap_find(&sim->model.claims, value.lease) != task) {
+        sim_fail(sim, "#%llu: the value is of lease %llx, which is not its last",
+                 (unsigned long long)task->number, (unsigned long long)value.lease);
+    }
+}
+
+static void broker_sends_batch(struct sim *sim, struct sim_endpoint *end,
+                               const struct wire_message *message) {
+    struct wire_batch batch;
+    struct wire_entry entry;
+    struct wire_fault fault;
+
+    if (!wire_batch_open(&batch, message, &fault)) {
+        sim_fail(sim, "the broker sends a malformed message: %s", fault.text);
+        return;
+    }
+    while (wire_batch_next(&batch, &entry)) {
+        switch (batch.shape->type) {
+        case WIRE_RUN:
+            check_run(sim, end, &entry);
+            break;
+        case WIRE_OUTCOMES:
+            check_outcome(sim, end, &entry);
+            break;
+        case WIRE_VERDICTS:
+            if (entry.key[0] != 0 && sim_task_by_id(sim, end, entry.values[0]) != NULL) {
+                sim_task_by_id(sim, end, entry.values[0])->over = true;
+            }
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+static void count_single(struct sim *sim, uint32_t type) {
+    switch (type) {
+    case WIRE_HELLO:
+        sim->counts.hellos++;
+        break;
+    case WIRE_UNKNOWN:
+        sim->counts.unknowns++;
+        break;
+    case WIRE_RESUME:
+        sim->counts.resumes++;
+        break;
+    case WIRE_REJECT:
+        sim->counts.rejects++;
+        break;
+    case WIRE_RECALL:
+        sim->counts.recalls++;
+        break;
+    default:
+        break;
+    }
+}
+
+void sim_model_broker_sends(struct sim *sim, struct sim_endpoint *end,
+                            const struct wire_message *message) {
+    struct wire_envelope envelope;
+    struct wire_welcome welcome;
+    struct wire_fault fault;
+
+    if (!wire_open(message, &envelope, &fault)) {
+        sim_fail(sim, "the broker sends a malformed message: %s", fault.text);
+        return;
+    }
+    count_single(sim, envelope.type);
+    if (envelope.type == WIRE_WELCOME && wire_welcome_decode(message, &welcome, &fault)) {
+        end->known = true;
+        if (welcome.resumed) {
+            sim->counts.resumed++;
+        } else {
+            sim->counts.anew++;
+            end->top_seq[SIM_FROM_BROKER] = welcome.received;
+        }
+    }
+    if (envelope.seq > end->top_seq[SIM_FROM_BROKER]) {
+        end->top_seq[SIM_FROM_BROKER] = envelope.seq;
+        if (wire_shape_of(envelope.type) != NULL) {
+            broker_sends_batch(sim, end, message);
+        }
+    }
+}
+
+static void result_arrives(struct sim *sim, struct sim_endpoint *end, uint64_t lease, bool over) {
+    struct sim_grant *grant = base_idmap_find(&sim->model.grants, lease);
+
+    if (grant == NULL || grant->worker != end) {
+        return;
+    }
+    if (over && !grant->live) {
+        sim->counts.stale_results++;
+    }
+    if (over) {
+        grant->live = false;
+    }
+}
+
+static struct sim_task *task_of_session(struct sim *sim, uint64_t low, uint64_t id) {
+    for (uint32_t i = 0; i < sim->clients.count; i++) {
+        struct sim_endpoint *end = &sim_client_at(sim, i)->end;
+
+        if (end->session.low == low) {
+            return sim_task_by_id(sim, end, id);
+        }
+    }
+    return NULL;
+}
+
+/* What a worker that registers anew does not claim, it does not have. */
+static void claims_arrive(struct sim *sim, const struct sim_endpoint *end,
+                          const struct wire_message *message) {
+    for (uint32_t i = 0; i < sim->model.all.count; i++) {
+        struct sim_grant *grant = sim->model.all.items[i];
+        struct wire_batch batch;
+        struct wire_entry entry;
+        struct wire_fault fault;
+        bool claimed = false;
+
+        if (grant->worker != end || !grant->live || !wire_batch_open(&batch, message, &fault)) {
+            continue;
+        }
+        while (wire_batch_next(&batch, &entry)) {
+            claimed = claimed || entry.values[0] == grant->lease;
+        }
+        grant->live = claimed;
+    }
+}
+
+static void claim_arrives(struct sim *sim, const struct wire_entry *entry) {
+    struct sim_task *task = task_of_session(sim, entry->key[1], entry->values[1]);
+
+    sim->counts.claims++;
+    if (task != NULL && base_idmap_find(&sim->model.claims, entry->values[0]) == NULL) {
+        BASE_ASSERT(base_idmap_insert(&sim->model.claims, entry->values[0], task) !=
+                    BASE_MAP_NO_MEMORY);
+    }
+}
+
+static void broker_receives_batch(struct sim *sim, struct sim_endpoint *end,
+                                  const struct wire_message *message) {
+    struct wire_batch batch;
+    struct wire_entry entry;
+    struct wire_fault fault;
+
+    if (!wire_batch_open(&batch, message, &fault)) {
+        sim_fail(sim, "%s sends a malformed message: %s", end->name, fault.text);
+        return;
+    }
+    if (batch.shape->type == WIRE_CLAIMS) {
+        claims_arrive(sim, end, message);
+    }
+    while (wire_batch_next(&batch, &entry)) {
+        switch (batch.shape->type) {
+        case WIRE_SUBMIT: {
+            struct sim_task *task = sim_task_by_arguments(sim, entry.data, entry.size);
+
+            if (task != NULL && entry.key[2] != 0) {
+                task->over = false; /* the client has not heard of its end */
+            }
+            break;
+        }
+        case WIRE_RESULTS:
+            result_arrives(sim, end, entry.values[0], true);
+            break;
+        case WIRE_RETURNED:
+            result_arrives(sim, end, entry.values[0], entry.key[0] != 0);
+            sim->counts.recalled += entry.key[0] != 0 ? 1 : 0;
+            sim->counts.kept += entry.key[0] == 0 ? 1 : 0;
+            break;
+        case WIRE_CLAIMS:
+            claim_arrives(sim, &entry);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+static void death_arrives(struct sim *sim, const struct wire_message *message) {
+    struct wire_child_died died;
+    struct wire_fault fault;
+
+    if (!wire_child_died_decode(message, &died, &fault)) {
+        return;
+    }
+    for (uint32_t i = 0; i < sim->workers.count; i++) {
+        struct sim_endpoint *end = &sim_worker_at(sim, i)->end;
+
+        if (end->session.low == died.session.low) {
+            end_grants_of(sim, end);
+        }
+    }
+    wire_child_died_fini(&died);
+}
+
+void sim_model_broker_receives(struct sim *sim, struct sim_endpoint *end,
+                               const struct wire_message *message) {
+    struct wire_envelope envelope;
+    struct wire_fault fault;
+
+    if (!wire_open(message, &envelope, &fault)) {
+        sim_fail(sim, "%s sends a malformed message: %s", end->name, fault.text);
+        return;
+    }
+    if (envelope.type == WIRE_CHILD_DIED) {
+        death_arrives(sim, message);
+    } else if (envelope.type == WIRE_BYE && end->role == SIM_WORKER) {
+        end_grants_of(sim, end);
+    } else if (wire_shape_of(envelope.type) != NULL) {
+        broker_receives_batch(sim, end, message);
+    }
+}
+
+void sim_model_broker_stats(struct sim *sim) {
+    struct broker_stats stats = sim_broker_stats(sim);
+    const struct broker_config *config = &sim->broker.config;
+
+    /* Each client may always have one. */
+    if (stats.tasks_queued + stats.tasks_leased > config->tasks_max + stats.clients) {
+        sim_fail(sim, "the broker holds %u tasks, the limit is %u",
+                 stats.tasks_queued + stats.tasks_leased, config->tasks_max);
+    }
+    if (stats.memory_bytes > config->memory_bytes + MEMORY_SLACK) {
+        sim_fail(sim, "the broker holds %llu bytes, the limit is %llu",
+                 (unsigned long long)stats.memory_bytes, (unsigned long long)config->memory_bytes);
+    }
+}
+
+/* --------------------------------------------------------------- the dialers */
+
+static void client_submits(struct sim *sim, struct sim_client *client,
+                           const struct wire_message *message) {
+    struct wire_batch batch;
+    struct wire_entry entry;
+    struct wire_fault fault;
+
+    if (!wire_batch_open(&batch, message, &fault)) {
+        sim_fail(sim, "%s sends a malformed message: %s", client->end.name, fault.text);
+        return;
+    }
+    while (wire_batch_next(&batch, &entry)) {
+        struct sim_task *task = sim_task_by_arguments(sim, entry.data, entry.size);
+
+        if (task == NULL || task->client != client->end.index) {
+            sim_fail(sim, "%s submits what it does not have", client->end.name);
+            return;
+        }
+        client->end.used_tasks++;
+        if (entry.key[2] != 0) {
+            sim->counts.resent++;
+            task->resent = true;
+        }
+        base_idmap_remove(&client->ids, entry.values[0]);
+        BASE_ASSERT(base_idmap_insert(&client->ids, entry.values[0], task) == BASE_MAP_INSERTED);
+    }
+    if (client->end.used_tasks > client->end.credit_tasks) {
+        sim_fail(sim, "%s has sent %llu tasks with credit for %llu", client->end.name,
+                 (unsigned long long)client->end.used_tasks,
+                 (unsigned long long)client->end.credit_tasks);
+    }
+}
+
+void sim_model_dialer_sends(struct sim *sim, struct sim_endpoint *end,
+                            const struct wire_message *message) {
+    struct wire_envelope envelope;
+    struct wire_fault fault;
+
+    if (!wire_open(message, &envelope, &fault)) {
+        sim_fail(sim, "%s sends a malformed message: %s", end->name, fault.text);
+        return;
+    }
+    count_single(sim, envelope.type);
+    if (envelope.seq <= end->top_seq[SIM_TO_BROKER]) {
+        return;
+    }
+    end->top_seq[SIM_TO_BROKER] = envelope.seq;
+    if (envelope.type == WIRE_SUBMIT) {
+        client_submits(sim, BASE_CONTAINER_OF(end, struct sim_client, end), message);
+    }
+}
+
+static void welcome_arrives(struct sim_endpoint *end, const struct wire_welcome *welcome) {
+    if (welcome->resumed || (end->epoch == welcome->epoch && welcome->received <= end->base)) {
+        return;
+    }
+    end->epoch = welcome->epoch;
+    end->base = welcome->received;
+    end->top_seq[SIM_TO_BROKER] = welcome->received;
+    end->credit_tasks = 0;
+    end->used_tasks = 0;
+}
+
+void sim_model_dialer_receives(struct sim *sim, struct sim_endpoint *end,
+                               const struct wire_message *message) {
+    struct wire_envelope envelope;
+    struct wire_welcome welcome;
+    struct wire_batch batch;
+    struct wire_fault fault;
+
+    if (!wire_open(message, &envelope, &fault)) {
+        sim_fail(sim, "the broker has sent a malformed message: %s", fault.text);
+        return;
+    }
+    if (envelope.type == WIRE_WELCOME && wire_welcome_decode(message, &welcome, &fault)) {
+        welcome_arrives(end, &welcome);
+    } else if ((envelope.type == WIRE_OUTCOMES || envelope.type == WIRE_CREDIT) &&
+               envelope.seq > end->base && wire_batch_open(&batch, message, &fault) &&
+               batch.extra[0] > end->credit_tasks) {
+        end->credit_tasks = batch.extra[0];
+    }
+}
+
+/* ----------------------------------------------------------------------- runs */
+
+static bool counts_for(const struct sim *sim, const struct sim_run *run) {
+    return !run->orphan && run->broker == sim->broker.incarnation;
+}
+
+/* How many runs of a task are going on that are not of workers given up. */
+static uint32_t good_runs(const struct sim *sim, const struct sim_task *task) {
+    uint32_t count = 0;
+
+    if (task->running == 0) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < sim->workers.count; i++) {
+        struct sim_worker *worker = sim_worker_at(sim, i);
+
+        for (uint32_t k = 0; worker->core != NULL && k < worker->options.slots; k++) {
+            const struct sim_run *run = worker->threads[k].run;
+
+            count += run != NULL && run->task == task && counts_for(sim, run) ? 1 : 0;
+        }
+    }
+    return count;
+}
+
+void sim_model_started(struct sim *sim, struct sim_run *run) {
+    struct sim_task *task = run->task;
+
+    sim->counts.starts++;
+    sim->counts.reruns += task->starts > 1 ? 1 : 0;
+    task->running++;
+    task->started_ns = sim->now_ns;
+    task->last_worker = run->worker->end.index;
+    if (task->starts == 1) {
+        task->first_worker = task->last_worker;
+    }
+    sim_say(sim, "%s begins #%llu (lease %llx, attempt %u)", run->worker->end.name,
+            (unsigned long long)task->number, (unsigned long long)run->lease, run->leased->attempt);
+    if (task->job.at_most_once && task->starts > 1) {
+        sim_fail(sim, "#%llu is at most once, and starts again", (unsigned long long)task->number);
+    }
+    if (!counts_for(sim, run)) {
+        return;
+    }
+    if (task->state == SIM_CANCELLED) {
+        sim_fail(sim, "#%llu starts after a cancel said yes", (unsigned long long)task->number);
+    }
+    if (good_runs(sim, task) > 1) {
+        sim_fail(sim, "#%llu runs twice at once", (unsigned long long)task->number);
+    }
+}
+
+void sim_model_ended(struct sim *sim, struct sim_run *run) {
+    (void)sim;
+    run->task->running--;
+}
+
+/* ----------------------------------------------------------- what clients hear */
+
+static void count_outcome(struct sim *sim, enum wire_kind kind) {
+    switch (kind) {
+    case WIRE_KIND_VALUE:
+        sim->counts.values++;
+        break;
+    case WIRE_KIND_ERROR:
+        sim->counts.errors++;
+        break;
+    case WIRE_KIND_LOST:
+        sim->counts.losses++;
+        break;
+    case WIRE_KIND_DEADLINE:
+        sim->counts.deadlines++;
+        break;
+    case WIRE_KIND_NO_FUNCTION:
+        sim->counts.no_functions++;
+        break;
+    case WIRE_KIND_BROKEN:
+        sim->counts.brokens++;
+        break;
+    case WIRE_KIND_REJECTED:
+        sim->counts.rejected++;
+        break;
+    case WIRE_KIND_CANCELLED:
+        sim->counts.cancelled++;
+        break;
+    }
+}
+
+static void take_error(struct sim *sim, struct sim_task *task, const uint8_t *data, size_t size) {
+    struct wire_error error;
+
+    if (!wire_error_decode(data, size, &error)) {
+        sim_fail(sim, "#%llu ends with a malformed error", (unsigned long long)task->number);
+        return;
+    }
+    task->attempt = error.attempt;
+    snprintf(task->text, sizeof task->text, "%.*s", (int)error.message.size, error.message.data);
+}
+
+static void check_lost(struct sim *sim, const struct sim_task *task) {
+    const struct sim_counts *counts = &sim->counts;
+
+    if (task->resent) {
+        return; /* what had become of it, nobody knew any more */
+    }
+    if (counts->worker_deaths + counts->forgotten + counts->broker_deaths == 0) {
+        sim_fail(sim, "#%llu is lost, and nobody has died", (unsigned long long)task->number);
+    }
+    if (!task->job.at_most_once && counts->forgotten + counts->broker_deaths == 0 &&
+        task->deaths < task->job.max_attempts) {
+        sim_fail(sim, "#%llu is lost after %u deaths of %u", (unsigned long long)task->number,
+                 task->deaths, task->job.max_attempts);
+    }
+}
+
+void sim_model_resolved(struct sim *sim, struct sim_task *task, enum wire_kind kind,
+                        const uint8_t *data, size_t size) {
+    struct sim_value value;
+
+    count_outcome(sim, kind);
+    if (task->state != SIM_PENDING) {
+        sim_fail(sim, "#%llu is resolved twice", (unsigned long long)task->number);
+        return;
+    }
+    task->state = kind == WIRE_KIND_CANCELLED ? SIM_CANCELLED : SIM_FINISHED;
+    task->kind = kind;
+    task->resolved_ns = sim->now_ns;
+    task->cancels_left = 0;
+    if (kind == WIRE_KIND_VALUE) {
+        if (size < sizeof value || size < task->job.result_bytes) {
+            sim_fail(sim, "#%llu: the value is cut", (unsigned long long)task->number);
+            return;
+        }
+        memcpy(&value, data, sizeof value);
+        if (value.number != task->number || task->starts == 0) {
+            sim_fail(sim, "#%llu ends with the value of #%llu", (unsigned long long)task->number,
+                     (unsigned long long)value.number);
+        }
+    } else if (kind == WIRE_KIND_CANCELLED) {
+        if (task->cancels == 0) {
+            sim_fail(sim, "#%llu is cancelled, and nobody asked", (unsigned long long)task->number);
+        }
+    } else {
+        take_error(sim, task, data, size);
+    }
+    if (kind == WIRE_KIND_LOST) {
+        check_lost(sim, task);
+    }
+    sim_say(sim, "client %u: #%llu ends, kind %u%s%s", task->client,
+            (unsigned long long)task->number, (unsigned)kind, task->text[0] != '\0' ? ": " : "",
+            task->text);
+}
+
+void sim_model_verdict(struct sim *sim, struct sim_task *task, bool yes) {
+    sim_say(sim, "client %u: cancel of #%llu: %s", task->client, (unsigned long long)task->number,
+            yes ? "yes" : "no");
+    if (task->cancels_left == 0 || task->state != SIM_PENDING) {
+        sim_fail(sim, "#%llu: a verdict that nobody waits for", (unsigned long long)task->number);
+        return;
+    }
+    task->cancels_left--;
+    if (!yes) {
+        sim->counts.refused_cancels++;
+        return;
+    }
+    sim->counts.cancelled++;
+    task->state = SIM_CANCELLED;
+    task->resolved_ns = sim->now_ns;
+    if (good_runs(sim, task) > 0) {
+        sim_fail(sim, "#%llu runs, and its cancel said yes", (unsigned long long)task->number);
+    }
+}
+
+void sim_model_finished(struct sim *sim) {
+    for (uint32_t i = 0; i < sim->tasks.count; i++) {
+        struct sim_task *task = sim_task_at(sim, i);
+
+        if (task->state != SIM_ABANDONED && task->cancels_left > 0) {
+            sim_fail(sim, "#%u: a cancel was never answered", i);
+        }
+    }
+}
