@@ -115,43 +115,26 @@ static void run_call(struct threads_executor *threads, unsigned index, furrow_fu
     }
 }
 
-/* What a task with timeouts or retries needs before and after. */
-static bool begin_special(struct threads_executor *threads, struct threads_slot *slot,
-                          furrow_future *future) {
-    const struct wire_define *define = &future->class_->define;
-
-    if ((future->own_flags & THREADS_RETRIED) == 0) {
-        if (define->queue_ms > 0 && threads_timer_disarm(threads, &threads_part(future)->timer)) {
-            future_drop(future);
-        }
-        if (!future_begin(future)) {
-            return false;
-        }
+/* begin_special is future_begin for a task with timeouts or retries. */
+static bool begin_special(struct threads_executor *threads, furrow_future *future) {
+    if ((future->own_flags & THREADS_RETRIED) != 0) {
+        return true;
     }
-    slot->overdue = false;
-    if (define->run_ms > 0) {
-        /* Without memory for it the task runs without a limit; it says so if it fails. */
-        (void)threads_timer_arm(threads, &slot->timer, THREADS_TIMER_RUN, define->run_ms);
+    if (future->class_->define.queue_ms > 0 &&
+        threads_timer_disarm(threads, &threads_part(future)->timer)) {
+        future_drop(future);
     }
-    return true;
+    return future_begin(future);
 }
 
 static void end_special(struct threads_executor *threads, struct threads_slot *slot,
                         furrow_future *future, const struct task_outcome *outcome) {
-    const struct wire_define *define = &future->class_->define;
+    uint64_t run_ms = future->class_->define.run_ms;
 
-    if (define->run_ms > 0) {
-        (void)threads_timer_disarm(threads, &slot->timer);
-        /* Nobody but an ending shutdown may set it now, and then no further task starts. */
-        if (slot->overdue && !atomic_load(&threads->ending)) {
-            atomic_store(&slot->cancel, 0);
-        }
-    }
-    if (outcome->kind == WIRE_KIND_ERROR && slot->overdue) {
+    if (outcome->kind == WIRE_KIND_ERROR && run_ms > 0 && slot->overdue) {
         threads_finished(threads, future);
         (void)future_fail(future, WIRE_KIND_DEADLINE, future->own + 1,
-                          "ran longer than its run_timeout of %llu ms",
-                          (unsigned long long)define->run_ms);
+                          "ran longer than its run_timeout of %llu ms", (unsigned long long)run_ms);
         return;
     }
     if (outcome->kind == WIRE_KIND_ERROR && retry(threads, future)) {
@@ -161,9 +144,27 @@ static void end_special(struct threads_executor *threads, struct threads_slot *s
     (void)future_resolve(future, outcome->kind, outcome->data, outcome->size, NULL);
 }
 
+/* A task with a running time is asked to end when that is over. */
+static struct task_outcome run_limited(struct threads_executor *threads, struct threads_slot *slot,
+                                       uint64_t run_ms, const struct task_call *call) {
+    struct task_outcome outcome;
+
+    slot->overdue = false;
+    /* Without memory for the timer the task runs without a limit. */
+    (void)threads_timer_arm(threads, &slot->timer, THREADS_TIMER_RUN, run_ms);
+    outcome = task_run(slot->context, call);
+    (void)threads_timer_disarm(threads, &slot->timer);
+    /* Nobody but an ending shutdown may ask now, and then no further task starts. */
+    if (slot->overdue && !atomic_load(&threads->ending)) {
+        atomic_store(&slot->cancel, 0);
+    }
+    return outcome;
+}
+
 static void run_task(struct threads_executor *threads, unsigned index, furrow_future *future) {
     struct threads_slot *slot = &threads->slots[index];
     const struct executor_class *class_ = future->class_;
+    bool plain = class_->plain;
     struct task_outcome outcome;
     struct task_call call = {
         .function = class_->function,
@@ -174,12 +175,16 @@ static void run_task(struct threads_executor *threads, unsigned index, furrow_fu
         .cancel = &slot->cancel,
     };
 
-    outcome = task_run(slot->context, &call);
+    if (BASE_UNLIKELY(class_->define.run_ms > 0)) {
+        outcome = run_limited(threads, slot, class_->define.run_ms, &call);
+    } else {
+        outcome = task_run(slot->context, &call);
+    }
     if (BASE_UNLIKELY(!claim(slot))) {
         return;
     }
     base_pool_finishing(threads->pool, index);
-    if (BASE_UNLIKELY(!class_->plain)) {
+    if (BASE_UNLIKELY(!plain)) {
         end_special(threads, slot, future, &outcome);
     } else if (BASE_UNLIKELY(outcome.size >= WIRE_LARGE_BYTES_MIN)) {
         resolve_large(slot, future, &outcome);
@@ -208,7 +213,7 @@ static void run(void *owner, unsigned index, struct base_work *work) {
     if (BASE_LIKELY(future->class_->plain)) {
         begun = future_begin(future);
     } else {
-        begun = begin_special(threads, slot, future);
+        begun = begin_special(threads, future);
     }
     if (BASE_UNLIKELY(!begun)) {
         if (claim(slot)) {

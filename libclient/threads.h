@@ -99,6 +99,7 @@ struct threads_executor {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     unsigned live; /* threads between their start and stop */
+    bool joining;  /* somebody is in base_pool_join, without the lock */
     bool joined;
     bool bounded;     /* somebody is in threads_shutdown_within */
     bool left_behind; /* threads did not end in time, and nobody waits for them any more */

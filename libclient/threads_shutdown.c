@@ -65,37 +65,48 @@ static bool wait_for_change(struct threads_executor *threads, uint64_t deadline_
     return pthread_cond_timedwait(&threads->changed, &threads->lock, &until) != ETIMEDOUT;
 }
 
+/* join_briefly joins threads that are about to begin or to end. The lock is held, and let go meanwhile:
+ * they need it. */
+static void join_briefly(struct threads_executor *threads, uint64_t now_ns) {
+    bool joined;
+
+    threads->joining = true;
+    pthread_mutex_unlock(&threads->lock);
+    base_pool_stop(threads->pool);
+    joined = base_pool_join(threads->pool, now_ns + JOIN_NS) == 0;
+    pthread_mutex_lock(&threads->lock);
+    threads->joining = false;
+    threads->joined |= joined;
+    pthread_cond_broadcast(&threads->changed);
+}
+
 /* wait_ended waits until all threads of the stopped (or stopping) pool have ended, or were left behind
  * by somebody else. The lock is held. False: the deadline has passed.
  *
- * The pool can be joined by one thread at a time only and not be woken from it, so the long wait is for
- * our own count of threads; what is joined then are threads that are about to begin or to end. */
+ * The pool can be joined by one thread at a time only, which nobody could wake: so the long wait is for
+ * our own count of threads. */
 static bool wait_ended(struct threads_executor *threads, uint64_t deadline_ns) {
-    for (;;) {
-        uint64_t now_ns;
+    while (!threads->joined && !threads->left_behind) {
+        uint64_t now_ns = base_clock_ns();
+        bool quiet = atomic_load(&threads->retryable) == 0 || atomic_load(&threads->ending);
 
-        while (threads->live > 0 && !threads->left_behind) {
+        if (threads->live > 0 || threads->joining) {
             if (!wait_for_change(threads, deadline_ns)) {
-                return threads->live == 0;
+                return threads->joined || threads->left_behind;
             }
+            continue;
         }
-        if (threads->joined || threads->left_behind) {
-            return true;
+        if (quiet) {
+            join_briefly(threads, now_ns);
+        } else {
+            /* The one task that is to be retried is between two threads. */
+            (void)wait_for_change(threads, now_ns + JOIN_NS / 10);
         }
-        now_ns = base_clock_ns();
-        if (atomic_load(&threads->retryable) == 0 || atomic_load(&threads->ending)) {
-            base_pool_stop(threads->pool);
-            if (base_pool_join(threads->pool, now_ns + JOIN_NS) == 0) {
-                threads->joined = true;
-                pthread_cond_broadcast(&threads->changed);
-                return true;
-            }
-        }
-        if (now_ns >= deadline_ns) {
+        if (!threads->joined && now_ns >= deadline_ns) {
             return false;
         }
-        (void)wait_for_change(threads, now_ns + JOIN_NS / 10);
     }
+    return true;
 }
 
 /* Ends the timer thread, and whatever still waited for it. */

@@ -271,6 +271,9 @@ static furrow_status read_parameter(struct parser *parser, struct span text) {
             return read_value(parser, parameters[i].parameter, parameters[i].name, value);
         }
     }
+    if (text.size == 0) {
+        return fail(parser, FURROW_EURL, "a parameter is missing");
+    }
     return fail(parser, FURROW_EURL, "unknown parameter \"%.*s\"", shown(name), name.data);
 }
 
@@ -431,17 +434,18 @@ static furrow_status parse(struct parser *parser, const char *text, const furrow
     struct span rest = {text, strlen(text)};
     furrow_status status = take_options(parser, text, options);
     struct span place;
+    bool more;
 
     if (status != FURROW_OK) {
         return status;
     }
     place = cut(&rest, '?');
     status = read_place(parser, place);
-    if (status == FURROW_OK && rest.size == 0 && text[place.size] == '?') {
-        return fail(parser, FURROW_EURL, "parameters are missing behind \"?\"");
-    }
-    while (status == FURROW_OK && rest.size > 0) {
-        status = read_parameter(parser, cut(&rest, '&'));
+    for (more = text[place.size] == '?'; status == FURROW_OK && more;) {
+        struct span parameter = cut(&rest, '&');
+
+        more = parameter.data[parameter.size] == '&';
+        status = read_parameter(parser, parameter);
     }
     return status == FURROW_OK ? check_options(parser) : status;
 }

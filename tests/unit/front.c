@@ -125,6 +125,52 @@ static int front_string(furrow_task *task) {
 }
 FURROW_TASK(front_string);
 
+static int front_length(furrow_task *task) {
+    const char *text;
+    size_t size;
+
+    if (furrow_task_args(task, "S", &text, &size) != FURROW_OK) {
+        return FURROW_EARGS;
+    }
+    return furrow_task_return(task, "i", (int64_t)size);
+}
+FURROW_TASK(front_length);
+
+static int front_count_arguments(furrow_task *task) {
+    size_t size, count;
+
+    (void)furrow_task_args_raw(task, &size, &count);
+    return furrow_task_return(task, "i", (int64_t)count);
+}
+FURROW_TASK(front_count_arguments);
+
+static int front_fail_at_5(furrow_task *task) {
+    int64_t value;
+
+    if (furrow_task_args(task, "i", &value) != FURROW_OK) {
+        return FURROW_EARGS;
+    }
+    if (value == 5) {
+        return furrow_task_fail(task, 55, "five");
+    }
+    return furrow_task_return(task, "i", value);
+}
+FURROW_TASK(front_fail_at_5);
+
+static int front_hold_at_1(furrow_task *task) {
+    int64_t value;
+    void *gate;
+
+    if (furrow_task_args(task, "pi", &gate, &value) != FURROW_OK) {
+        return FURROW_EARGS;
+    }
+    if (value >= 1) {
+        gate_pass(gate);
+    }
+    return furrow_task_return(task, "i", value);
+}
+FURROW_TASK(front_hold_at_1);
+
 void front_log(void *user, furrow_log_level level, const char *line) {
     struct front_log *log = user;
 

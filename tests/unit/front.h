@@ -29,6 +29,10 @@ FURROW_TASK_EXTERN(front_hold);     /* (p) -> nil: passes the gate */
 FURROW_TASK_EXTERN(
     front_until_cancelled);       /* (p) -> nil: passes the gate, sleeps until asked to end */
 FURROW_TASK_EXTERN(front_string); /* (i) -> a string of so many 'x' */
+FURROW_TASK_EXTERN(front_length); /* (s) -> i: its length */
+FURROW_TASK_EXTERN(front_count_arguments); /* (...) -> i: how many there are */
+FURROW_TASK_EXTERN(front_fail_at_5);       /* (i) -> i; 5 fails with code 55 and "five" */
+FURROW_TASK_EXTERN(front_hold_at_1);       /* (p, i) -> i; 1 and above pass the gate */
 
 /* A log hook that counts lines and keeps the last one. */
 struct front_log {
