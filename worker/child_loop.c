@@ -10,64 +10,10 @@
 
 #include "base/assert.h"
 #include "base/futex.h"
-#include "wire/zmq.h"
 #include "worker/process.h"
 
 /* Messages taken in before results are looked at again. */
 #define RECEIVE_MAX 64u
-
-/* ---- the socket ---- */
-
-static void close_sockets(struct worker_process *process) {
-    if (process->monitor != NULL) {
-        (void)zmq_close(process->monitor);
-        process->monitor = NULL;
-    }
-    if (process->socket != NULL) {
-        (void)zmq_close(process->socket);
-        process->socket = NULL;
-    }
-}
-
-static bool fd_of(void *socket, int *fd) {
-    size_t size = sizeof *fd;
-
-    return zmq_getsockopt(socket, ZMQ_FD, fd, &size) == 0;
-}
-
-/* Makes the socket and its monitor, and begins to connect. False: errno says why. */
-static bool open_sockets(struct worker_process *process) {
-    char address[64];
-    int none = 0, error;
-
-    (void)snprintf(address, sizeof address, "inproc://furrow-monitor-%u", process->sockets++);
-    process->socket = wire_zmq_dealer(process->zmq);
-    process->monitor = zmq_socket(process->zmq, ZMQ_PAIR);
-    if (process->socket != NULL && process->monitor != NULL &&
-        zmq_setsockopt(process->monitor, ZMQ_LINGER, &none, sizeof none) == 0 &&
-        zmq_socket_monitor(process->socket, address, ZMQ_EVENT_HANDSHAKE_SUCCEEDED) == 0 &&
-        zmq_connect(process->monitor, address) == 0 &&
-        fd_of(process->socket, &process->socket_fd) &&
-        fd_of(process->monitor, &process->monitor_fd)) {
-        error = wire_zmq_connect(process->socket, process->settings.endpoint);
-    } else {
-        error = zmq_errno();
-    }
-    if (error != 0) {
-        close_sockets(process);
-    }
-    process->look = error == 0;
-    errno = error;
-    return error == 0;
-}
-
-static void reconnect(struct worker_process *process) {
-    close_sockets(process);
-    if (!open_sockets(process)) {
-        base_log(&process->log, BASE_LOG_ERROR, "%s: %s", process->settings.endpoint,
-                 zmq_strerror(errno));
-    }
-}
 
 /* ---- what the core wants ---- */
 
@@ -119,13 +65,13 @@ static _Noreturn void kill_self(const char *text) {
     _exit(1);
 }
 
-static void send_message(struct worker_process *process, struct wire_message *message) {
-    /* what can't be sent now is sent again by the link when there is a connection */
-    if (process->socket != NULL) {
-        (void)wire_zmq_send(process->socket, NULL, message);
-        process->look = true;
+static void reconnect(struct worker_process *process) {
+    int error = worker_dealer_open(&process->dealer);
+
+    if (error != 0) {
+        base_log(&process->log, BASE_LOG_ERROR, "%s: %s", process->settings.endpoint,
+                 zmq_strerror(error));
     }
-    wire_message_unref(message);
 }
 
 static void leave(struct worker_process *process, const struct worker_action *action) {
@@ -142,7 +88,7 @@ static void leave(struct worker_process *process, const struct worker_action *ac
 static void carry_out(struct worker_process *process, const struct worker_action *action) {
     switch (action->type) {
     case WORKER_SEND:
-        send_message(process, action->message);
+        worker_dealer_send(&process->dealer, action->message);
         break;
     case WORKER_START:
     case WORKER_WITHDRAW:
@@ -225,23 +171,22 @@ static bool receive(struct worker_process *process) {
     struct wire_message *message;
     bool any = false;
 
-    for (unsigned i = 0; i < RECEIVE_MAX && process->look; i++) {
-        switch (wire_zmq_recv(process->socket, NULL, &message)) {
-        case WIRE_ZMQ_OK:
-            any = true;
+    while (worker_dealer_connected(&process->dealer)) {
+        step_plain(process, WORKER_RECONNECTED);
+    }
+    for (unsigned i = 0; i < RECEIVE_MAX; i++) {
+        switch (worker_dealer_receive(&process->dealer, &message)) {
+        case WORKER_DEALER_NOTHING:
+            return any;
+        case WORKER_DEALER_MESSAGE:
             step(process, &(struct worker_event){.type = WORKER_RECEIVE, .message = message});
             wire_message_unref(message);
             break;
-        case WIRE_ZMQ_MALFORMED:
-        case WIRE_ZMQ_NOMEM:
-            any = true;
+        case WORKER_DEALER_LOST:
             base_log(&process->log, BASE_LOG_WARN, "a message from the broker is lost");
             break;
-        case WIRE_ZMQ_AGAIN:
-        case WIRE_ZMQ_CLOSED:
-            process->look = false;
-            break;
         }
+        any = true;
     }
     return any;
 }
@@ -358,55 +303,25 @@ static void read_signals(struct worker_process *process) {
     }
 }
 
-/* A monitor's message is its event's number and a value, then the address. */
-static bool receive_monitor(struct worker_process *process) {
-    zmq_msg_t frame;
-    bool more = true;
-
-    while (more) {
-        (void)zmq_msg_init(&frame);
-        if (zmq_msg_recv(&frame, process->monitor, ZMQ_DONTWAIT) < 0) {
-            (void)zmq_msg_close(&frame);
-            return false;
-        }
-        more = zmq_msg_more(&frame) != 0;
-        (void)zmq_msg_close(&frame);
-    }
-    return true;
-}
-
-static void read_monitor(struct worker_process *process) {
-    while (process->monitor != NULL && receive_monitor(process)) {
-        uint32_t events;
-        size_t size = sizeof events;
-
-        /* Lets the socket see its new connection, which it would otherwise do some time later. */
-        (void)zmq_getsockopt(process->socket, ZMQ_EVENTS, &events, &size);
-        process->look = true;
-        step_plain(process, WORKER_RECONNECTED);
-    }
-}
-
 /* ---- the loop ---- */
 
-enum { FD_WAKE, FD_LIFELINE, FD_CONTROL, FD_SIGNAL, FD_SOCKET, FD_MONITOR, FD_COUNT };
+enum { FD_WAKE, FD_LIFELINE, FD_CONTROL, FD_SIGNAL, FD_DEALER, FD_COUNT };
 
 static void sleep_until(struct worker_process *process, uint64_t until_ns) {
-    bool connected = process->socket != NULL;
-    struct pollfd fds[FD_COUNT] = {
+    struct pollfd fds[FD_COUNT - 1 + WORKER_DEALER_FDS] = {
         [FD_WAKE] = {.fd = base_wake_fd(&process->wake), .events = POLLIN},
         [FD_LIFELINE] = {.fd = WORKER_FD_LIFELINE, .events = POLLIN},
         [FD_CONTROL] = {.fd = WORKER_FD_CONTROL, .events = POLLIN},
         [FD_SIGNAL] = {.fd = process->signal_fd, .events = POLLIN},
-        [FD_SOCKET] = {.fd = connected ? process->socket_fd : -1, .events = POLLIN},
-        [FD_MONITOR] = {.fd = connected ? process->monitor_fd : -1, .events = POLLIN},
     };
     int ready = 0;
 
+    worker_dealer_poll(&process->dealer, fds + FD_DEALER);
     base_wake_prepare(&process->wake);
     if (base_inbox_empty(&process->done) &&
         (process->begun || atomic_load(&process->initialized) == WORKER_INITIALIZING)) {
-        ready = poll(fds, FD_COUNT, base_clock_poll_ms(until_ns, process->now_ns));
+        ready =
+            poll(fds, sizeof fds / sizeof fds[0], base_clock_poll_ms(until_ns, process->now_ns));
     }
     (void)base_wake_finish(&process->wake);
     if (ready <= 0) {
@@ -417,15 +332,12 @@ static void sleep_until(struct worker_process *process, uint64_t until_ns) {
         (void)kill(-getpgrp(), SIGKILL); /* the supervisor is gone, and so is everything here */
         _exit(1);
     }
-    process->look = process->look || fds[FD_SOCKET].revents != 0;
+    worker_dealer_polled(&process->dealer, fds + FD_DEALER);
     if (fds[FD_CONTROL].revents != 0) {
         read_control(process);
     }
     if (fds[FD_SIGNAL].revents != 0) {
         read_signals(process);
-    }
-    if (fds[FD_MONITOR].revents != 0) {
-        read_monitor(process);
     }
 }
 
@@ -443,11 +355,13 @@ static bool pass(struct worker_process *process) {
     }
     step_plain(process, WORKER_FLUSH);
     plan_sample(process);
-    return busy || process->look;
+    return busy || process->dealer.look;
 }
 
 /* Waits for the initializer, as lively as ever, then connects. False: there is nothing to serve. */
 static bool begin(struct worker_process *process) {
+    int error;
+
     while (atomic_load(&process->initialized) == WORKER_INITIALIZING && !process->left) {
         sleep_until(process, worker_deadline(process->core));
         process->now_ns = base_clock_ns();
@@ -462,16 +376,18 @@ static bool begin(struct worker_process *process) {
                                  process->initializer_text);
         return false;
     }
-    if (!open_sockets(process)) {
+    process->dealer.zmq = process->zmq;
+    process->dealer.endpoint = process->settings.endpoint;
+    error = worker_dealer_open(&process->dealer);
+    if (error != 0) {
         char text[WORKER_RECORD_TEXT_BYTES];
 
         (void)snprintf(text, sizeof text, "%s: %s", process->settings.endpoint,
-                       zmq_strerror(errno));
+                       zmq_strerror(error));
         (void)worker_record_send(WORKER_FD_CONTROL, WORKER_RECORD_FAILED, BASE_LOG_ERROR, text);
         return false;
     }
     (void)worker_record_send(WORKER_FD_CONTROL, WORKER_RECORD_READY, BASE_LOG_ERROR, NULL);
-    read_monitor(process);
     return true;
 }
 
@@ -493,5 +409,5 @@ int worker_loop(struct worker_process *process) {
 }
 
 void worker_loop_close(struct worker_process *process) {
-    close_sockets(process);
+    worker_dealer_close(&process->dealer);
 }

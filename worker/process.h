@@ -27,6 +27,7 @@
 #include "task/module.h"
 #include "task/registry.h"
 #include "worker/core.h"
+#include "worker/dealer.h"
 #include "worker/wiring.h"
 
 #define WORKER_GROUP_NS  UINT64_C(25000)
@@ -119,14 +120,10 @@ struct worker_process {
 
     /* the I/O thread's */
     struct worker_core *core;
-    bool begun;    /* the initializer is over */
-    void *zmq;     /* context */
-    void *socket;  /* NULL: not connected yet */
-    void *monitor; /* tells when the socket has a connection */
-    int socket_fd, monitor_fd, signal_fd;
-    bool look; /* there may be something to receive: ZeroMQ's descriptor only tells of changes, and
-                  sending may have taken notice of one */
-    unsigned sockets; /* so many so far */
+    bool begun; /* the initializer is over */
+    void *zmq;  /* context */
+    struct worker_dealer dealer;
+    int signal_fd;
     uint64_t now_ns;
     uint64_t sample_ns; /* when to look at the lanes; BASE_CLOCK_FOREVER: nothing is running */
     uint64_t busy_seen_ns;
