@@ -5,6 +5,10 @@
  * all      submit all tasks one by one, then read all results in order
  * window   the same with a window of 1,000 tasks outstanding
  * call     as `all`, with furrow_submit_call
+ * map      10 times as many calls by a map in chunks of 100
+ * map1     as many calls by a map, one a task
+ * any      the same, unordered
+ * complete as `all`, read by as_completed
  * trip     one outstanding: submit, wait, read; p50 and p99 */
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,6 +126,67 @@ static void calls(furrow_executor *pool, furrow_future **futures, size_t count) 
     report("call", count, start, cpu);
 }
 
+static void map(furrow_executor *pool, const char *name, size_t count, int64_t chunksize,
+                bool unordered) {
+    furrow_map_options options = FURROW_MAP_OPTIONS_INIT;
+    furrow_input *input = furrow_input_range(0, (int64_t)count, 1);
+    double cpu = cpu_seconds();
+    uint64_t start = base_clock_ns();
+    uint64_t submitted;
+    furrow_results *results;
+    int64_t value;
+    size_t got = 0;
+
+    options.chunksize = chunksize;
+    options.unordered = unordered;
+    results = furrow_map(pool, bench_noop, &options, &input);
+    submitted = base_clock_ns();
+    if (results == NULL) {
+        fail();
+    }
+    while (furrow_results_next(results, "i", &value) == FURROW_OK) {
+        if (value != (int64_t)furrow_results_index(results)) {
+            fail();
+        }
+        got++;
+    }
+    if (got != count) {
+        fail();
+    }
+    furrow_results_close(&results);
+    report(name, count, start, cpu);
+    printf("%-8s %7.1f ns to submit one\n", "", (double)(submitted - start) / (double)count);
+}
+
+static void complete(furrow_executor *pool, furrow_future **futures, size_t count) {
+    double cpu = cpu_seconds();
+    uint64_t start = base_clock_ns();
+    furrow_completed *completed;
+    furrow_future *future;
+    size_t got = 0;
+    int64_t value;
+
+    for (size_t i = 0; i < count; i++) {
+        futures[i] = submit(pool, i);
+    }
+    completed = furrow_as_completed(futures, count, -1);
+    for (size_t i = 0; i < count; i++) {
+        furrow_future_unref(&futures[i]);
+    }
+    while (furrow_completed_next(completed, &future) == FURROW_OK) {
+        if (furrow_future_result(future, 0, "i", &value) != FURROW_OK) {
+            fail();
+        }
+        furrow_future_unref(&future);
+        got++;
+    }
+    if (got != count) {
+        fail();
+    }
+    furrow_completed_free(&completed);
+    report("complete", count, start, cpu);
+}
+
 static int compare(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a;
     uint64_t y = *(const uint64_t *)b;
@@ -165,6 +230,18 @@ int main(int argc, char **argv) {
     }
     for (int i = 0; i < rounds; i++) {
         calls(pool, futures, count);
+    }
+    for (int i = 0; i < rounds; i++) {
+        map(pool, "map", count * 10, 100, false);
+    }
+    for (int i = 0; i < rounds; i++) {
+        map(pool, "map1", count, 1, false);
+    }
+    for (int i = 0; i < rounds; i++) {
+        map(pool, "any", count, 1, true);
+    }
+    for (int i = 0; i < rounds; i++) {
+        complete(pool, futures, count);
     }
     for (int i = 0; i < rounds; i++) {
         trips(pool);
