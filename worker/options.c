@@ -1,0 +1,193 @@
+#include "worker/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/pool.h"
+#include "worker/supervisor.h"
+
+#define SECONDS_MAX 1e6 /* eleven days */
+
+enum flag {
+    OPTION_CONNECT = 256,
+    OPTION_MODULE,
+    OPTION_PROCESSES,
+    OPTION_THREADS,
+    OPTION_TAG,
+    OPTION_NAME,
+    OPTION_TASKS_MAX,
+    OPTION_GRACE,
+    OPTION_LOG_LEVEL,
+    OPTION_HELP,
+    OPTION_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"connect", required_argument, NULL, OPTION_CONNECT},
+    {"module", required_argument, NULL, OPTION_MODULE},
+    {"processes", required_argument, NULL, OPTION_PROCESSES},
+    {"threads", required_argument, NULL, OPTION_THREADS},
+    {"tag", required_argument, NULL, OPTION_TAG},
+    {"name", required_argument, NULL, OPTION_NAME},
+    {"max-tasks-per-child", required_argument, NULL, OPTION_TASKS_MAX},
+    {"grace", required_argument, NULL, OPTION_GRACE},
+    {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+const char *worker_options_usage(void) {
+    return "usage: furrow-worker --connect URL --module PATH [OPTION]...\n"
+           "\n"
+           "Runs the tasks of a broker in worker processes, and replaces those that die.\n"
+           "\n"
+           "  --connect URL              of the broker: tcp://HOST:PORT or ipc://PATH\n"
+           "  --module PATH              a shared object with task functions; may be given\n"
+           "                             several times\n"
+           "  --processes N              worker processes (default: the number of CPUs)\n"
+           "  --threads N                tasks that each runs at once (default 1)\n"
+           "  --tag TAG                  tasks that ask for this tag may run here; may be given\n"
+           "                             several times\n"
+           "  --name NAME                what the broker calls these workers (default: the\n"
+           "                             host's name)\n"
+           "  --max-tasks-per-child N    a process is replaced after so many (default: never)\n"
+           "  --grace SECONDS            how long a task may go on that is asked to end because\n"
+           "                             its time is over, before its process is killed\n"
+           "                             (default 1)\n"
+           "  --log-level LEVEL          error, warn, info (default) or debug\n"
+           "  --help, --version          say that, and exit\n"
+           "\n"
+           "SIGTERM and SIGINT: take nothing new, finish what runs, give back the rest, exit.\n"
+           "A second one: kill the worker processes, whose tasks run again elsewhere.\n"
+           "\n"
+           "Exit codes: 0 all was finished; 1 worker processes can't be started, can't load a\n"
+           "module, or are refused by the broker; 2 wrong use; 3 killed, with tasks left.\n";
+}
+
+static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *number) {
+    char *end;
+    unsigned long long value;
+
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < min ||
+        value > max) {
+        return false;
+    }
+    *number = value;
+    return true;
+}
+
+static bool parse_count(const char *text, uint64_t max, unsigned *count) {
+    uint64_t number;
+
+    if (!parse_number(text, 1, max, &number)) {
+        return false;
+    }
+    *count = (unsigned)number;
+    return true;
+}
+
+/* Seconds with a fraction, as nanoseconds; never 0, which would stand for the default. */
+static bool parse_seconds(const char *text, uint64_t *ns) {
+    char *end;
+    double value;
+
+    errno = 0;
+    value = strtod(text, &end);
+    if (end == text || *end != '\0' || errno != 0 || !(value >= 0 && value <= SECONDS_MAX)) {
+        return false;
+    }
+    *ns = (uint64_t)(value * 1e9) + 1;
+    return true;
+}
+
+static bool parse_endpoint(const char *text, const char **endpoint) {
+    *endpoint = text;
+    return (strncmp(text, "tcp://", 6) == 0 || strncmp(text, "ipc://", 6) == 0) && strlen(text) > 6;
+}
+
+static bool add_string(const char **strings, uint32_t *count, uint32_t max, const char *value) {
+    if (*count == max || value[0] == '\0') {
+        return false;
+    }
+    strings[(*count)++] = value;
+    return true;
+}
+
+static bool set_option(struct worker_options *options, int option, const char *value) {
+    switch ((enum flag)option) {
+    case OPTION_CONNECT:
+        return options->endpoint == NULL && parse_endpoint(value, &options->endpoint);
+    case OPTION_MODULE:
+        return add_string(options->modules, &options->module_count, WORKER_MODULES_MAX, value);
+    case OPTION_PROCESSES:
+        return parse_count(value, WORKER_CHILDREN_MAX, &options->processes);
+    case OPTION_THREADS:
+        return parse_count(value, BASE_POOL_THREADS_MAX, &options->threads);
+    case OPTION_TAG:
+        return strlen(value) <= WIRE_NAME_BYTES_MAX && strchr(value, ',') == NULL &&
+               add_string(options->tags, &options->tag_count, WIRE_TAGS_MAX, value);
+    case OPTION_NAME:
+        options->name = value;
+        return value[0] != '\0' && strlen(value) <= WIRE_NAME_BYTES_MAX;
+    case OPTION_TASKS_MAX:
+        return parse_number(value, 1, UINT64_MAX, &options->tasks_max);
+    case OPTION_GRACE:
+        return parse_seconds(value, &options->grace_ns);
+    case OPTION_LOG_LEVEL:
+        return base_log_level_parse(value, &options->log_level);
+    case OPTION_HELP:
+        options->help = true;
+        return true;
+    case OPTION_VERSION:
+        options->version = true;
+        return true;
+    }
+    return false;
+}
+
+bool worker_options_parse(struct worker_options *options, int argc, char **argv, char *error,
+                          size_t error_bytes) {
+    int option, index = 0;
+
+    memset(options, 0, sizeof *options);
+    options->threads = 1;
+    options->log_level = BASE_LOG_INFO;
+    error[0] = '\0';
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "+:", long_options, &index)) != -1) {
+        if (option == ':') {
+            (void)snprintf(error, error_bytes, "%s needs a value", argv[optind - 1]);
+            return false;
+        }
+        if (option == '?') {
+            (void)snprintf(error, error_bytes, "%s: there is no such option, or it takes no value",
+                           argv[optind - 1]);
+            return false;
+        }
+        if (!set_option(options, option, optarg)) {
+            (void)snprintf(error, error_bytes, "--%s %s: not a value that it can have",
+                           long_options[index].name, optarg);
+            return false;
+        }
+    }
+    if (options->help || options->version) {
+        return true;
+    }
+    if (optind < argc) {
+        (void)snprintf(error, error_bytes, "%s: no argument is expected there", argv[optind]);
+        return false;
+    }
+    if (options->endpoint == NULL || options->module_count == 0) {
+        (void)snprintf(error, error_bytes, "%s is needed",
+                       options->endpoint == NULL ? "--connect URL" : "--module PATH");
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,427 @@
+#include "worker/reporter.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "wire/link.h"
+
+/* How long nothing but HELLO may go out before another connection is asked for. */
+#define RECONNECT_NS UINT64_C(10000000000)
+#define RETRY_NS     UINT64_C(10000000)
+
+/* A message that the broker does not have yet. */
+struct pending {
+    struct wire_message *message;
+    uint64_t seq; /* 0: not posted in this stream */
+    bool bye;     /* means nothing to another broker: it is said anew */
+};
+
+struct worker_reporter {
+    struct worker_reporter_config config;
+    struct link_dialer dialer;
+    uint64_t reconnect_ns; /* when a new connection was last asked for, or WELCOME came */
+    uint64_t retry_ns;     /* after lack of memory; UINT64_MAX: no need */
+    bool reachable, wants_reconnect, leaving, left;
+    struct pending *pending; /* the oldest first; those that are posted come before the others */
+    uint32_t pending_count, pending_room;
+    struct wire_message **sends;
+    uint32_t send_at, send_count, send_room;
+    char text[256];
+};
+
+struct worker_reporter *worker_reporter_new(const struct worker_reporter_config *config,
+                                            uint64_t now_ns) {
+    struct worker_reporter *reporter = calloc(1, sizeof *reporter);
+
+    if (reporter != NULL) {
+        reporter->config = *config;
+        reporter->reconnect_ns = now_ns;
+        reporter->retry_ns = UINT64_MAX;
+        link_dialer_init(&reporter->dialer, now_ns, config->seed);
+    }
+    return reporter;
+}
+
+void worker_reporter_free(struct worker_reporter *reporter) {
+    if (reporter == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < reporter->pending_count; i++) {
+        wire_message_unref(reporter->pending[i].message);
+    }
+    for (uint32_t i = reporter->send_at; i < reporter->send_count; i++) {
+        wire_message_unref(reporter->sends[i]);
+    }
+    link_dialer_fini(&reporter->dialer);
+    free(reporter->pending);
+    free(reporter->sends);
+    free(reporter);
+}
+
+/* ---- what goes out ---- */
+
+static bool up(const struct worker_reporter *reporter) {
+    return reporter->dialer.state == LINK_UP;
+}
+
+static bool send_reserve(struct worker_reporter *reporter, uint32_t count) {
+    uint32_t room = reporter->send_room == 0 ? 16 : reporter->send_room;
+    struct wire_message **sends;
+
+    if (reporter->send_at == reporter->send_count) {
+        reporter->send_at = reporter->send_count = 0;
+    }
+    while (room - reporter->send_count < count) {
+        room *= 2;
+    }
+    if (room == reporter->send_room) {
+        return true;
+    }
+    sends = realloc(reporter->sends, room * sizeof(struct wire_message *));
+    if (sends == NULL) {
+        return false;
+    }
+    reporter->sends = sends;
+    reporter->send_room = room;
+    return true;
+}
+
+static void send_later(struct worker_reporter *reporter, struct wire_message *message) {
+    BASE_ASSERT(reporter->send_count < reporter->send_room);
+    reporter->sends[reporter->send_count++] = message;
+}
+
+/* Sends an unsequenced message, or nothing for lack of memory: heartbeats bring it up again. */
+static void send_mark(struct worker_reporter *reporter, uint64_t now_ns,
+                      struct wire_message *message) {
+    if (message == NULL) {
+        return;
+    }
+    if (!send_reserve(reporter, 1)) {
+        wire_message_unref(message);
+        return;
+    }
+    link_mark(&reporter->dialer.link, now_ns, message);
+    send_later(reporter, message);
+}
+
+static void send_reject(struct worker_reporter *reporter, uint64_t now_ns, uint32_t about,
+                        const struct wire_fault *fault) {
+    struct wire_reject reject = {about, fault->code, {fault->text, strlen(fault->text)}};
+
+    if (up(reporter)) {
+        send_mark(reporter, now_ns, wire_reject_encode(&reject));
+    }
+}
+
+static void say_hello(struct worker_reporter *reporter) {
+    const struct worker_reporter_config *config = &reporter->config;
+    struct wire_hello hello = {
+        .version_min = WIRE_VERSION_MIN,
+        .version_max = WIRE_VERSION_MAX,
+        .role = WIRE_SUPERVISOR,
+        .session = config->session,
+        .epoch = reporter->dialer.epoch,
+        .received = reporter->dialer.link.received,
+        .name = {config->name, strlen(config->name)},
+        .host = {config->host, strlen(config->host)},
+        .pid = (uint64_t)config->pid,
+    };
+    struct wire_message *message;
+
+    if (!send_reserve(reporter, 1)) {
+        return; /* said again after the back-off */
+    }
+    message = wire_hello_encode(&hello);
+    if (message != NULL) {
+        send_later(reporter, message);
+    }
+}
+
+static void resend(struct worker_reporter *reporter, uint32_t count) {
+    if (!send_reserve(reporter, count)) {
+        return; /* the peer finds out by the next heartbeat */
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        send_later(reporter, wire_message_ref(link_kept_at(&reporter->dialer.link, i)));
+    }
+}
+
+static bool add_pending(struct worker_reporter *reporter, struct wire_message *message, bool bye) {
+    if (message != NULL && reporter->pending_count == reporter->pending_room) {
+        uint32_t room = reporter->pending_room == 0 ? 16 : reporter->pending_room * 2;
+        struct pending *pending = realloc(reporter->pending, room * sizeof *pending);
+
+        if (pending == NULL) {
+            wire_message_unref(message);
+            return false;
+        }
+        reporter->pending = pending;
+        reporter->pending_room = room;
+    }
+    if (message == NULL) {
+        return false;
+    }
+    reporter->pending[reporter->pending_count++] = (struct pending){message, 0, bye};
+    return true;
+}
+
+bool worker_reporter_died(struct worker_reporter *reporter, const struct wire_child_died *died) {
+    return add_pending(reporter, wire_child_died_encode(died), false);
+}
+
+/* Forgets what is acknowledged. */
+static void settle(struct worker_reporter *reporter) {
+    uint32_t gone = 0;
+
+    while (gone < reporter->pending_count && reporter->pending[gone].seq != 0 &&
+           reporter->pending[gone].seq <= reporter->dialer.link.acknowledged) {
+        reporter->left = reporter->left || reporter->pending[gone].bye;
+        wire_message_unref(reporter->pending[gone].message);
+        gone++;
+    }
+    reporter->pending_count -= gone;
+    if (gone > 0) {
+        memmove(reporter->pending, reporter->pending + gone,
+                reporter->pending_count * sizeof *reporter->pending);
+    }
+}
+
+/* A broker that knows nothing of us hears again all that no broker has acknowledged. */
+static void begin_anew(struct worker_reporter *reporter) {
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < reporter->pending_count; i++) {
+        struct pending pending = reporter->pending[i];
+
+        if (pending.bye) {
+            wire_message_unref(pending.message);
+        } else {
+            pending.seq = 0;
+            reporter->pending[kept++] = pending;
+        }
+    }
+    reporter->pending_count = kept;
+}
+
+static bool says_bye(const struct worker_reporter *reporter) {
+    return reporter->pending_count > 0 && reporter->pending[reporter->pending_count - 1].bye;
+}
+
+/* Posts what has not been. False: no memory. */
+static bool post(struct worker_reporter *reporter, uint64_t now_ns) {
+    struct link *link = &reporter->dialer.link;
+
+    if (reporter->leaving && !says_bye(reporter) &&
+        !add_pending(reporter, wire_plain_encode(WIRE_BYE), true)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < reporter->pending_count; i++) {
+        struct pending *pending = &reporter->pending[i];
+
+        if (pending->seq != 0) {
+            continue;
+        }
+        if (!send_reserve(reporter, 1) || !link_post(link, now_ns, pending->message)) {
+            return false;
+        }
+        pending->seq = link->sent;
+        send_later(reporter, wire_message_ref(pending->message));
+    }
+    return true;
+}
+
+/* ---- what comes in ---- */
+
+static void handle_welcome(struct worker_reporter *reporter, uint64_t now_ns,
+                           const struct wire_message *message) {
+    struct wire_welcome welcome;
+    struct wire_fault fault;
+    uint32_t count = 0;
+
+    if (!wire_welcome_decode(message, &welcome, &fault) || welcome.version < WIRE_VERSION_MIN ||
+        welcome.version > WIRE_VERSION_MAX) {
+        return;
+    }
+    if (link_dialer_welcomed(&reporter->dialer, now_ns, &welcome, &count)) {
+        begin_anew(reporter);
+    }
+    if (up(reporter)) {
+        reporter->reconnect_ns = now_ns;
+        resend(reporter, count);
+    }
+}
+
+static void handle_reject(struct worker_reporter *reporter, const struct wire_message *message) {
+    struct wire_reject reject;
+    struct wire_fault fault;
+
+    if (!wire_reject_decode(message, &reject, &fault)) {
+        return;
+    }
+    (void)snprintf(reporter->text, sizeof reporter->text, "the broker rejected %s (%s): %.*s",
+                   wire_type_name(reject.about), wire_reject_text(reject.code),
+                   (int)reject.text.size, reject.text.data);
+    if (!up(reporter) && reject.about == WIRE_HELLO &&
+        (reject.code == WIRE_REJECT_ROLE || reject.code == WIRE_REJECT_VERSION ||
+         reject.code == WIRE_REJECT_AUTH)) {
+        link_dialer_refused(&reporter->dialer);
+    }
+}
+
+static void ask_resume(struct worker_reporter *reporter, uint64_t now_ns) {
+    if (link_resume_due(&reporter->dialer.link, now_ns)) {
+        send_mark(reporter, now_ns, wire_resume_encode(reporter->dialer.link.received));
+    }
+}
+
+static void deliver(struct worker_reporter *reporter, uint64_t now_ns,
+                    const struct wire_message *message, const struct wire_envelope *envelope) {
+    struct wire_fault fault = {WIRE_REJECT_ROLE, "not for a supervisor"};
+    uint64_t number;
+    uint32_t count = 0;
+
+    switch (envelope->type) {
+    case WIRE_HEARTBEAT:
+        if (!wire_heartbeat_decode(message, &number, &fault)) {
+            send_reject(reporter, now_ns, WIRE_HEARTBEAT, &fault);
+        } else if (link_heard_sent(&reporter->dialer.link, number)) {
+            ask_resume(reporter, now_ns);
+        }
+        break;
+    case WIRE_RESUME:
+        if (!wire_resume_decode(message, &number, &fault)) {
+            send_reject(reporter, now_ns, WIRE_RESUME, &fault);
+        } else if (!link_resend_from(&reporter->dialer.link, now_ns, number, &count)) {
+            link_dialer_lost(&reporter->dialer, now_ns);
+        } else {
+            resend(reporter, count);
+        }
+        break;
+    case WIRE_REJECT:
+        handle_reject(reporter, message);
+        break;
+    default:
+        send_reject(reporter, now_ns, envelope->type, &fault);
+        break;
+    }
+}
+
+void worker_reporter_receive(struct worker_reporter *reporter, uint64_t now_ns,
+                             struct wire_message *message) {
+    struct wire_envelope envelope;
+    struct wire_fault fault;
+
+    if (!wire_open(message, &envelope, &fault)) {
+        send_reject(reporter, now_ns, 0, &fault);
+    } else if (envelope.type == WIRE_WELCOME) {
+        handle_welcome(reporter, now_ns, message);
+    } else if (envelope.type == WIRE_UNKNOWN) {
+        link_dialer_lost(&reporter->dialer, now_ns);
+    } else if (!up(reporter)) {
+        if (envelope.type == WIRE_REJECT && reporter->dialer.state == LINK_HELLO_SENT) {
+            handle_reject(reporter, message);
+        }
+    } else {
+        switch (
+            link_accept(&reporter->dialer.link, now_ns, &envelope, wire_message_bytes(message))) {
+        case LINK_DELIVER:
+            deliver(reporter, now_ns, message, &envelope);
+            break;
+        case LINK_DUPLICATE:
+            break;
+        case LINK_GAP:
+            ask_resume(reporter, now_ns);
+            break;
+        case LINK_BROKEN:
+            link_dialer_lost(&reporter->dialer, now_ns);
+            break;
+        }
+    }
+}
+
+void worker_reporter_reconnected(struct worker_reporter *reporter, uint64_t now_ns) {
+    reporter->reachable = true;
+    link_dialer_lost(&reporter->dialer, now_ns);
+}
+
+void worker_reporter_leave(struct worker_reporter *reporter) {
+    reporter->leaving = true;
+}
+
+/* ---- time ---- */
+
+static void tick(struct worker_reporter *reporter, uint64_t now_ns) {
+    bool was_up = up(reporter);
+
+    switch (link_dialer_tick(&reporter->dialer, now_ns)) {
+    case LINK_DO_NOTHING:
+        break;
+    case LINK_DO_HEARTBEAT:
+        send_mark(reporter, now_ns, wire_heartbeat_encode(reporter->dialer.link.sent));
+        break;
+    case LINK_DO_HELLO:
+        if (was_up || now_ns - reporter->reconnect_ns >= RECONNECT_NS) {
+            reporter->reconnect_ns = now_ns;
+            reporter->wants_reconnect = true;
+        }
+        say_hello(reporter);
+        break;
+    }
+}
+
+void worker_reporter_step(struct worker_reporter *reporter, uint64_t now_ns) {
+    reporter->retry_ns = UINT64_MAX;
+    settle(reporter);
+    if (reporter->leaving && reporter->dialer.epoch == 0) {
+        reporter->left = true;
+    }
+    if (reporter->left) {
+        return;
+    }
+    if (reporter->reachable && now_ns >= link_dialer_deadline(&reporter->dialer)) {
+        tick(reporter, now_ns);
+    }
+    if (up(reporter) && !post(reporter, now_ns)) {
+        reporter->retry_ns = now_ns + RETRY_NS;
+    }
+    if (up(reporter) && link_ack_due(&reporter->dialer.link)) {
+        send_mark(reporter, now_ns, wire_heartbeat_encode(reporter->dialer.link.sent));
+    }
+}
+
+uint64_t worker_reporter_deadline(const struct worker_reporter *reporter) {
+    uint64_t dialer_ns = reporter->reachable ? link_dialer_deadline(&reporter->dialer) : UINT64_MAX;
+
+    if (reporter->left) {
+        return UINT64_MAX;
+    }
+    return dialer_ns < reporter->retry_ns ? dialer_ns : reporter->retry_ns;
+}
+
+struct wire_message *worker_reporter_take(struct worker_reporter *reporter) {
+    return reporter->send_at < reporter->send_count ? reporter->sends[reporter->send_at++] : NULL;
+}
+
+bool worker_reporter_wants_reconnect(struct worker_reporter *reporter) {
+    bool wants = reporter->wants_reconnect;
+
+    reporter->wants_reconnect = false;
+    return wants;
+}
+
+enum worker_reporter_state worker_reporter_state(const struct worker_reporter *reporter) {
+    if (reporter->left) {
+        return WORKER_REPORTER_LEFT;
+    }
+    if (reporter->dialer.state == LINK_REFUSED) {
+        return WORKER_REPORTER_REFUSED;
+    }
+    return up(reporter) ? WORKER_REPORTER_UP : WORKER_REPORTER_WAITING;
+}
+
+const char *worker_reporter_text(const struct worker_reporter *reporter) {
+    return reporter->text;
+}
