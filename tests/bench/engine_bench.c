@@ -1,7 +1,7 @@
 /* Where the time of an executor goes, for work on the engine: what submitting costs the caller, the
  * throughput of no-ops until the last result is read, and the round trip of one task alone.
  *
- *     engine_bench [URL [count [rounds]]]
+ *     engine_bench [URL [count [rounds [round trips]]]]
  *
  * URL defaults to processes:2. For tcp: and ipc: a broker and workers that serve this program's task
  * (bench_noop, of the benchmarks' module) must be running. furrow-bench measures the same and more;
@@ -77,11 +77,10 @@ static int compare(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static void round_trip(furrow_executor *pool) {
-    enum { COUNT = 10000 };
-    static double times[COUNT];
+static void round_trip(furrow_executor *pool, int count) {
+    double *times = calloc((size_t)count + 1, sizeof *times);
 
-    for (int i = 0; i < COUNT; i++) {
+    for (int i = 0; i < count; i++) {
         double start = now();
         furrow_future *future = furrow_submit(pool, bench_noop, "i", (int64_t)i);
 
@@ -91,8 +90,9 @@ static void round_trip(furrow_executor *pool) {
         must_be(&future, i);
         times[i] = (now() - start) * 1e6;
     }
-    qsort(times, COUNT, sizeof times[0], compare);
-    printf("round trip p50 %.1f us  p99 %.1f us\n", times[COUNT / 2], times[COUNT * 99 / 100]);
+    qsort(times, (size_t)count, sizeof times[0], compare);
+    printf("round trip p50 %.1f us  p99 %.1f us\n", times[count / 2], times[count * 99 / 100]);
+    free(times);
 }
 
 int main(int argc, char **argv) {
@@ -109,7 +109,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < rounds; i++) {
         throughput(pool, futures, count);
     }
-    round_trip(pool);
+    round_trip(pool, argc > 4 ? atoi(argv[4]) : 10000);
     furrow_close(&pool);
     free(futures);
     return 0;
