@@ -131,6 +131,7 @@ static bool claim_make(struct broker_core *core, struct broker_worker *worker,
     claim->worker = worker;
     base_list_push_back(&worker->claims, &claim->in_worker);
     worker->held++;
+    broker_worker_place(core, worker);
     broker_timer_set(core, &claim->timer,
                      broker_after(core, core->config.settle_ns + core->config.silence_ns));
     return true;

@@ -225,6 +225,13 @@ static uint32_t share(struct broker_core *core, struct broker_offer *offer,
     return offer->slice > 0 ? offer->slice : 1;
 }
 
+static struct broker_worker *first_worker(const struct base_list *ring) {
+    struct base_node *first = base_list_first(ring);
+
+    BASE_ASSERT(first != NULL);
+    return BASE_LIST_ENTRY(first, struct broker_worker, in_ring);
+}
+
 /* Gives tasks of one queue to one worker. False: no memory. */
 static bool visit(struct broker_core *core, struct broker_offer *offer) {
     struct broker_turn *turn = next_turn(offer);
@@ -240,8 +247,8 @@ static bool visit(struct broker_core *core, struct broker_offer *offer) {
         broker_view_rest(core, view);
         return true;
     }
-    worker = BASE_LIST_ENTRY(base_list_first(idle ? &offer->idle : &offer->credit),
-                             struct broker_worker, in_ring);
+    worker = first_worker(idle ? &offer->idle : &offer->credit);
+    BASE_ASSERT(worker->held < (idle ? worker->slots : worker->limit));
     count = share(core, offer, queue->demand, idle);
     count = least(count, (idle ? worker->slots : worker->limit) - worker->held);
     count = least(count, queue->count);

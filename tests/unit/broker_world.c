@@ -239,9 +239,29 @@ static void carry_out(struct world *world) {
     free(copy);
 }
 
+static void step(struct world *world, const struct broker_event *event) {
+    if (world->around != NULL) {
+        world->around(world, true);
+    }
+    broker_step(world->core, world->now_ns, event);
+    if (world->around != NULL) {
+        world->around(world, false);
+    }
+}
+
 void world_step(struct world *world, enum broker_event_type type) {
-    broker_step(world->core, world->now_ns, &(struct broker_event){.type = type});
+    step(world, &(struct broker_event){.type = type});
     carry_out(world);
+}
+
+void world_forget(struct world *world) {
+    for (uint32_t i = 0; i < world->peer_count; i++) {
+        struct peer *peer = world->peers[i];
+
+        forget_in(peer);
+        peer->in = NULL;
+        peer->in_count = peer->in_room = 0;
+    }
 }
 
 void world_flush(struct world *world) {
@@ -375,7 +395,7 @@ void peer_raw(struct peer *peer, struct wire_message *message) {
     struct broker_event event = {BROKER_RECEIVE, peer->address, message};
 
     assert_non_null(message);
-    broker_step(peer->world->core, peer->world->now_ns, &event);
+    step(peer->world, &event);
     wire_message_unref(message);
     carry_out(peer->world);
 }

@@ -51,6 +51,9 @@ struct world {
     uint32_t peer_count;
     uint32_t warnings, drained;
     char warning[512];
+    /* called before (true) and after each step of the broker, if set */
+    void (*around)(struct world *world, bool before);
+    void *user;
 };
 
 /* world_make: a configuration with defaults; change it, then world_begin. */
@@ -61,6 +64,8 @@ void world_begin(struct world *world);
 void world_restart(struct world *world);
 
 void world_step(struct world *world, enum broker_event_type type);
+/* world_forget frees what all peers have got: for long runs. */
+void world_forget(struct world *world);
 /* world_flush: the broker has taken in everything. */
 void world_flush(struct world *world);
 /* world_pass lets time go by, in steps of the broker's deadlines; peers send heartbeats. */
