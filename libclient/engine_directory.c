@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define NAME_PREFIX "furrow-"
+#define NAME_RANDOM 6 /* letters that mkdtemp gives it */
 #define LOCK_NAME   "lock"
 /* A directory younger than this may still be about to be locked by who made it. */
 #define YOUNG_S 10
@@ -20,7 +21,30 @@
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct engine_directory *list;
 
-/* Removes a directory and the sockets in it; it holds nothing else. */
+/* Whether a name is one that make_in gives: furrow-PID-XXXXXX. */
+static bool is_our_name(const char *name) {
+    size_t prefix = sizeof NAME_PREFIX - 1, digits;
+
+    if (strncmp(name, NAME_PREFIX, prefix) != 0) {
+        return false;
+    }
+    name += prefix;
+    digits = strspn(name, "0123456789");
+    return digits > 0 && name[digits] == '-' && strlen(name + digits + 1) == NAME_RANDOM &&
+           strspn(name + digits + 1, "abcdefghijklmnopqrstuvwxyz"
+                                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                     "0123456789") == NAME_RANDOM;
+}
+
+/* A socket, or the lock. Whatever else is there is not from us, and stays. */
+static bool is_our_file(int fd, const char *name) {
+    struct stat status;
+
+    return strcmp(name, LOCK_NAME) == 0 ||
+           (fstatat(fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(status.st_mode));
+}
+
+/* Removes a directory, the sockets in it and its lock. */
 static void remove_at(int parent_fd, const char *name) {
     int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -33,7 +57,7 @@ static void remove_at(int parent_fd, const char *name) {
         return;
     }
     while ((entry = readdir(dir)) != NULL) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+        if (is_our_file(fd, entry->d_name)) {
             (void)unlinkat(fd, entry->d_name, 0);
         }
     }
@@ -56,7 +80,7 @@ static bool is_stale(int parent_fd, const char *name) {
     (void)snprintf(path, sizeof path, "%s/%s", name, LOCK_NAME);
     fd = openat(parent_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
-        return errno == ENOENT; /* it died before it could make one */
+        return errno == ENOENT; /* it died before it could make one; the directory is empty */
     }
     stale = flock(fd, LOCK_EX | LOCK_NB) == 0;
     (void)close(fd);
@@ -71,8 +95,7 @@ static void remove_stale(const char *parent) {
         return;
     }
     while ((entry = readdir(dir)) != NULL) {
-        if (strncmp(entry->d_name, NAME_PREFIX, sizeof NAME_PREFIX - 1) == 0 &&
-            is_stale(dirfd(dir), entry->d_name)) {
+        if (is_our_name(entry->d_name) && is_stale(dirfd(dir), entry->d_name)) {
             remove_at(dirfd(dir), entry->d_name);
         }
     }

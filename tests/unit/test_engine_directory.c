@@ -49,15 +49,19 @@ static void touch(const char *path) {
     close(fd);
 }
 
+static void make_socket(const char *path) {
+    assert_int_equal(mknod(path, S_IFSOCK | 0600, 0), 0);
+}
+
 /* A directory as a process leaves it that dies, `age` seconds old. */
 static void leave(char *path, const char *name, bool lock, time_t age) {
     char file[PATH_BYTES + 16];
 
     snprintf(path, PATH_BYTES, "%s/%s", parent, name);
     assert_int_equal(mkdir(path, 0700), 0);
-    snprintf(file, sizeof file, "%s/%s/broker", parent, name);
-    touch(file);
     if (lock) {
+        snprintf(file, sizeof file, "%s/%s/broker", parent, name);
+        make_socket(file);
         snprintf(file, sizeof file, "%s/%s/lock", parent, name);
         touch(file);
     }
@@ -75,7 +79,7 @@ static void it_is_made_private_and_removed_with_all_in_it(void **state) {
     assert_int_equal(stat(directory.path, &status), 0);
     assert_int_equal(status.st_mode & 07777, 0700);
     snprintf(file, sizeof file, "%s/broker", directory.path);
-    touch(file);
+    make_socket(file);
     engine_directory_remove(&directory);
     assert_false(exists(directory.path));
 }
@@ -107,6 +111,34 @@ static void the_next_removes_what_a_dead_process_left(void **state) {
     assert_false(exists(without));
     assert_true(exists(young));
     assert_true(exists(other));
+    engine_directory_remove(&directory);
+}
+
+/* Users have directories too whose names begin with "furrow-", and may put files into ours. */
+static void what_is_not_ours_stays(void **state) {
+    static const char *const names[] = {"furrow-data",      "furrow-1",       "furrow--aaaaaa",
+                                        "furrow-1-aaaaaaa", "furrow-1-aaaaa", "furrow-1x-aaaaaa",
+                                        "furrow-1-aaa.aa",  "furrow-12-"};
+    char paths[sizeof names / sizeof names[0]][PATH_BYTES], ours[PATH_BYTES];
+    char file[PATH_BYTES + 16];
+    struct engine_directory directory;
+    size_t count = sizeof names / sizeof names[0];
+    (void)state;
+
+    for (size_t i = 0; i < count; i++) {
+        leave(paths[i], names[i], true, 60);
+    }
+    leave(ours, "furrow-1-bbbbbb", true, 60);
+    snprintf(file, sizeof file, "%s/results.txt", ours);
+    touch(file);
+    assert_int_equal(utime(ours, &(struct utimbuf){time(NULL) - 60, time(NULL) - 60}), 0);
+    assert_int_equal(engine_directory_make(&directory), 0);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(file, sizeof file, "%s/lock", paths[i]);
+        assert_true(exists(file));
+    }
+    snprintf(file, sizeof file, "%s/results.txt", ours);
+    assert_true(exists(file));
     engine_directory_remove(&directory);
 }
 
@@ -152,6 +184,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(several_live_side_by_side, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_next_removes_what_a_dead_process_left, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(what_is_not_ours_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_somebody_holds_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(where_nothing_can_be_made_tmp_is_used, set_up, tear_down),
     };
