@@ -23,6 +23,7 @@ size_t client_error_bytes(const void *data, size_t size) {
 }
 
 static furrow_error_kind kind_of(enum wire_kind kind) {
+    BASE_ASSERT(kind != WIRE_KIND_VALUE && kind != WIRE_KIND_CANCELLED);
     switch (kind) {
     case WIRE_KIND_VALUE:
     case WIRE_KIND_CANCELLED:
@@ -40,7 +41,6 @@ static furrow_error_kind kind_of(enum wire_kind kind) {
     case WIRE_KIND_REJECTED:
         return FURROW_ERROR_REJECTED;
     }
-    BASE_ASSERT(!"a kind of error");
     return FURROW_ERROR_TASK;
 }
 

@@ -1,6 +1,6 @@
 /* Measures `threads:` through the public interface, with tasks that do nothing.
  *
- *     threads_bench [TASKS [THREADS [ROUNDS]]]
+ *     threads_bench [TASKS [THREADS [ROUNDS [CASE]]]]
  *
  * all      submit all tasks one by one, then read all results in order
  * window   the same with a window of 1,000 tasks outstanding
@@ -12,11 +12,16 @@
  * trip     one outstanding: submit, wait, read; p50 and p99 */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include <furrow.h>
 
 #include "base/clock.h"
+
+static size_t count = 1000000;
+static furrow_executor *pool;
+static furrow_future **futures;
 
 static int bench_noop(furrow_task *task) {
     int64_t value;
@@ -45,17 +50,17 @@ static double cpu_seconds(void) {
            (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec * 1e-6;
 }
 
-static void report(const char *name, size_t count, uint64_t start_ns, double cpu) {
+static void report(const char *name, size_t tasks, uint64_t start_ns, double cpu) {
     double seconds = (double)(base_clock_ns() - start_ns) * 1e-9;
     struct rusage usage;
 
     getrusage(RUSAGE_SELF, &usage);
     printf("%-8s %7.2f M tasks/s   %6.1f ns CPU each   %ld switches\n", name,
-           (double)count / seconds * 1e-6, (cpu_seconds() - cpu) * 1e9 / (double)count,
+           (double)tasks / seconds * 1e-6, (cpu_seconds() - cpu) * 1e9 / (double)tasks,
            usage.ru_nvcsw + usage.ru_nivcsw);
 }
 
-static furrow_future *submit(furrow_executor *pool, size_t i) {
+static furrow_future *submit(size_t i) {
     furrow_future *future = furrow_submit(pool, bench_noop, "i", (int64_t)i);
 
     if (future == NULL) {
@@ -73,13 +78,13 @@ static void read_result(furrow_future **future, size_t i) {
     furrow_future_unref(future);
 }
 
-static void all(furrow_executor *pool, furrow_future **futures, size_t count) {
+static void all(void) {
     double cpu = cpu_seconds();
     uint64_t start = base_clock_ns();
     uint64_t submitted;
 
     for (size_t i = 0; i < count; i++) {
-        futures[i] = submit(pool, i);
+        futures[i] = submit(i);
     }
     submitted = base_clock_ns();
     for (size_t i = 0; i < count; i++) {
@@ -89,7 +94,7 @@ static void all(furrow_executor *pool, furrow_future **futures, size_t count) {
     printf("%-8s %7.1f ns a submit\n", "", (double)(submitted - start) / (double)count);
 }
 
-static void window(furrow_executor *pool, furrow_future **futures, size_t count) {
+static void window(void) {
     enum { WINDOW = 1000 };
     double cpu = cpu_seconds();
     uint64_t start = base_clock_ns();
@@ -99,13 +104,13 @@ static void window(furrow_executor *pool, furrow_future **futures, size_t count)
             read_result(&futures[i % WINDOW], i - WINDOW);
         }
         if (i < count) {
-            futures[i % WINDOW] = submit(pool, i);
+            futures[i % WINDOW] = submit(i);
         }
     }
     report("window", count, start, cpu);
 }
 
-static void calls(furrow_executor *pool, furrow_future **futures, size_t count) {
+static void calls(void) {
     double cpu = cpu_seconds();
     uint64_t start = base_clock_ns();
     void *pointer;
@@ -126,10 +131,9 @@ static void calls(furrow_executor *pool, furrow_future **futures, size_t count) 
     report("call", count, start, cpu);
 }
 
-static void map(furrow_executor *pool, const char *name, size_t count, int64_t chunksize,
-                bool unordered) {
+static void map(const char *name, size_t calls, int64_t chunksize, bool unordered) {
     furrow_map_options options = FURROW_MAP_OPTIONS_INIT;
-    furrow_input *input = furrow_input_range(0, (int64_t)count, 1);
+    furrow_input *input = furrow_input_range(0, (int64_t)calls, 1);
     double cpu = cpu_seconds();
     uint64_t start = base_clock_ns();
     uint64_t submitted;
@@ -150,15 +154,15 @@ static void map(furrow_executor *pool, const char *name, size_t count, int64_t c
         }
         got++;
     }
-    if (got != count) {
+    if (got != calls) {
         fail();
     }
     furrow_results_close(&results);
-    report(name, count, start, cpu);
-    printf("%-8s %7.1f ns to submit one\n", "", (double)(submitted - start) / (double)count);
+    report(name, calls, start, cpu);
+    printf("%-8s %7.1f ns to submit one\n", "", (double)(submitted - start) / (double)calls);
 }
 
-static void complete(furrow_executor *pool, furrow_future **futures, size_t count) {
+static void complete(void) {
     double cpu = cpu_seconds();
     uint64_t start = base_clock_ns();
     furrow_completed *completed;
@@ -167,7 +171,7 @@ static void complete(furrow_executor *pool, furrow_future **futures, size_t coun
     int64_t value;
 
     for (size_t i = 0; i < count; i++) {
-        futures[i] = submit(pool, i);
+        futures[i] = submit(i);
     }
     completed = furrow_as_completed(futures, count, -1);
     for (size_t i = 0; i < count; i++) {
@@ -194,13 +198,13 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void trips(furrow_executor *pool) {
+static void trips(void) {
     enum { TIMES = 5000 };
     static uint64_t laps[TIMES];
 
     for (int i = 0; i < TIMES; i++) {
         uint64_t start = base_clock_ns();
-        furrow_future *future = submit(pool, (size_t)i);
+        furrow_future *future = submit((size_t)i);
 
         read_result(&future, (size_t)i);
         laps[i] = base_clock_ns() - start;
@@ -210,41 +214,39 @@ static void trips(furrow_executor *pool) {
            (double)laps[TIMES * 99 / 100] * 1e-3);
 }
 
+static void run_map(void) {
+    map("map", count * 10, 100, false);
+}
+static void run_map1(void) {
+    map("map1", count, 1, false);
+}
+static void run_any(void) {
+    map("any", count, 1, true);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} cases[] = {
+    {"all", all},       {"window", window}, {"call", calls},        {"map", run_map},
+    {"map1", run_map1}, {"any", run_any},   {"complete", complete}, {"trip", trips},
+};
+
 int main(int argc, char **argv) {
-    size_t count = argc > 1 ? strtoul(argv[1], NULL, 10) : 1000000;
     furrow_options options = FURROW_OPTIONS_INIT;
     int rounds = argc > 3 ? atoi(argv[3]) : 3;
-    furrow_future **futures = calloc(count, sizeof(furrow_future *));
-    furrow_executor *pool;
 
+    count = argc > 1 ? strtoul(argv[1], NULL, 10) : count;
+    futures = calloc(count, sizeof(furrow_future *));
     options.max_workers = argc > 2 ? atoi(argv[2]) : 2;
     pool = furrow_open("threads:", &options);
     if (pool == NULL || futures == NULL) {
         fail();
     }
-    for (int i = 0; i < rounds; i++) {
-        all(pool, futures, count);
-    }
-    for (int i = 0; i < rounds; i++) {
-        window(pool, futures, count);
-    }
-    for (int i = 0; i < rounds; i++) {
-        calls(pool, futures, count);
-    }
-    for (int i = 0; i < rounds; i++) {
-        map(pool, "map", count * 10, 100, false);
-    }
-    for (int i = 0; i < rounds; i++) {
-        map(pool, "map1", count, 1, false);
-    }
-    for (int i = 0; i < rounds; i++) {
-        map(pool, "any", count, 1, true);
-    }
-    for (int i = 0; i < rounds; i++) {
-        complete(pool, futures, count);
-    }
-    for (int i = 0; i < rounds; i++) {
-        trips(pool);
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        for (int i = 0; i < rounds && (argc <= 4 || strcmp(argv[4], cases[c].name) == 0); i++) {
+            cases[c].run();
+        }
     }
     (void)furrow_close(&pool);
     free(futures);
