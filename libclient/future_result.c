@@ -49,11 +49,7 @@ static bool has_value(const furrow_future *future) {
 }
 
 furrow_status furrow_future_result(furrow_future *future, double timeout, const char *format, ...) {
-    const struct wire_value_keeper keeper = {
-        .keep = future_kept_memory,
-        .user = future,
-        .allow_pointers = future->pointers,
-    };
+    struct wire_value_keeper keeper = {.keep = future_kept_memory, .user = future};
     furrow_status status = wait_for(future, timeout);
     struct wire_value_fault fault;
     enum wire_value_status unpacked;
@@ -68,6 +64,7 @@ furrow_status furrow_future_result(furrow_future *future, double timeout, const 
     if (format == NULL) {
         return FURROW_OK;
     }
+    keeper.allow_pointers = future->pointers; /* the resolver's until it is done */
     va_start(arguments, format);
     unpacked = wire_value_unpack(future->task.data, future->task.size, format, &arguments, &keeper,
                                  &fault);
