@@ -60,8 +60,10 @@ struct worker_supervisor {
     bool failed_told;
     bool failed_initializer;
     char failed_text[FAILED_TEXT_BYTES];
-    uint32_t futile;   /* children in a row that died without finishing a task */
-    uint64_t spawn_ns; /* no child is started before */
+    uint32_t futile;        /* children in a row that died without any task having been finished */
+    uint64_t finished;      /* tasks, by all children, when the last one died */
+    uint64_t dead_finished; /* tasks, by those that are dead */
+    uint64_t spawn_ns;      /* no child is started before */
     struct child *children;
     unsigned child_room; /* twice the count: a replacement may start before the old one is gone */
     unsigned told; /* the child whose death was told last: it is freed next; child_room: none */
@@ -266,16 +268,46 @@ static bool reap(struct child *child, int flags) {
     return true;
 }
 
+static uint64_t finished_by(const struct worker_supervisor *supervisor, const struct child *child) {
+    uint64_t finished = 0;
+
+    for (unsigned i = 0; i < supervisor->settings.threads; i++) {
+        finished +=
+            atomic_load_explicit(&child->spawned.box->slots[i].finished, memory_order_relaxed);
+    }
+    return finished;
+}
+
+/* Counts deaths in a row between which no child has finished anything. */
+static void count_futile(struct worker_supervisor *supervisor, const struct child *dead) {
+    uint64_t finished;
+
+    supervisor->dead_finished += dead->finished;
+    finished = supervisor->dead_finished;
+    for (unsigned i = 0; i < supervisor->child_room; i++) {
+        const struct child *child = &supervisor->children[i];
+
+        finished += child->used && !child->dead ? finished_by(supervisor, child) : 0;
+    }
+    if (finished > supervisor->finished) {
+        supervisor->futile = 0;
+        supervisor->spawn_ns = 0;
+    } else if (!dead->expected) {
+        supervisor->futile++;
+    }
+    supervisor->finished = finished;
+}
+
 /* What it was at when it died. */
-static void open_box(struct child *child, uint64_t *running) {
-    const struct worker_box *box = child->spawned.box;
+static void open_box(struct worker_supervisor *supervisor, struct child *child) {
+    uint64_t *running = supervisor->running;
 
     child->running_count = 0;
-    child->finished = 0;
-    for (uint32_t i = 0; i < box->slot_count; i++) {
-        uint64_t lease = atomic_load_explicit(&box->slots[i].lease, memory_order_relaxed);
+    child->finished = finished_by(supervisor, child);
+    for (unsigned i = 0; i < supervisor->settings.threads; i++) {
+        uint64_t lease =
+            atomic_load_explicit(&child->spawned.box->slots[i].lease, memory_order_relaxed);
 
-        child->finished += atomic_load_explicit(&box->slots[i].finished, memory_order_relaxed);
         if (lease != 0) {
             running[child->running_count++] = lease;
         }
@@ -292,7 +324,7 @@ static void died(struct worker_supervisor *supervisor, struct child *child, uint
     (void)reap(child, WNOHANG);
     child->dead = true;
     child->news |= NEWS_DIED;
-    open_box(child, supervisor->running);
+    open_box(supervisor, child);
     if (!child->ready && !child->expected && supervisor->settings.initializer != NULL) {
         if (child->signal != 0) {
             note_failure(supervisor, true,
@@ -305,11 +337,7 @@ static void died(struct worker_supervisor *supervisor, struct child *child, uint
                          child->exit_code);
         }
     }
-    if (child->finished > 0) {
-        supervisor->futile = 0;
-    } else if (!child->expected) {
-        supervisor->futile++;
-    }
+    count_futile(supervisor, child);
     child->futile = supervisor->futile;
     if (supervisor->futile > supervisor->count + FUTILE_FREE) {
         uint32_t doublings = supervisor->futile - supervisor->count - FUTILE_FREE - 1;
@@ -452,7 +480,7 @@ static void tell(struct worker_supervisor *supervisor, struct child *child,
     *event = (struct worker_supervisor_event){
         .type = types[which], .session = child->session, .pid = child->spawned.pid};
     if (event->type == WORKER_CHILD_DIED) {
-        open_box(child, supervisor->running);
+        open_box(supervisor, child);
         event->signal = child->signal;
         event->exit_code = child->exit_code;
         event->expected = child->expected;

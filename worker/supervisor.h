@@ -86,7 +86,8 @@ struct worker_supervisor_event {
     const uint64_t *running; /* the leases of the tasks that were running at that moment */
     uint32_t running_count;
     uint64_t finished; /* so many tasks it had finished */
-    uint32_t futile;   /* so many children in a row have died by now without finishing any task */
+    uint32_t
+        futile; /* so many in a row have died by now, and no child has finished a task between */
     /* FAILED, and DIED if the child had something to say: */
     const char *text; /* else NULL */
     bool initializer; /* FAILED: it was the initializer */
