@@ -1,6 +1,7 @@
 #include "libclient/engine.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,6 @@ struct remote {
     void *context;
     void *dealer, *monitor;
     int dealer_fd, monitor_fd;
-    unsigned connection; /* names the monitors' addresses */
     /* Whether there may be something to receive: ZeroMQ's descriptors only tell of changes. */
     bool look, look_monitor;
 };
@@ -52,11 +52,14 @@ static furrow_status fd_of(void *socket, int *fd) {
 /* Makes both sockets and begins to connect. On error there are none, and errno says why. */
 static furrow_status open_sockets(struct engine *engine) {
     struct remote *remote = remote_of(engine);
+    /* Names the monitors' addresses. ZeroMQ lets go of one some time after its socket is closed, so
+     * not even another engine may use it again. */
+    static atomic_uint connections;
     char address[64];
     int none = 0, saved;
 
-    (void)snprintf(address, sizeof address, "inproc://furrow-monitor-%p-%u", (void *)engine,
-                   remote->connection++);
+    (void)snprintf(address, sizeof address, "inproc://furrow-monitor-%u",
+                   atomic_fetch_add(&connections, 1));
     remote->dealer = wire_zmq_dealer(remote->context);
     remote->monitor = zmq_socket(remote->context, ZMQ_PAIR);
     if (remote->dealer != NULL && remote->monitor != NULL &&
