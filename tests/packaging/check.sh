@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the library into a directory of its own, and uses it from outside the tree.
 #
-#   sh check.sh WHAT BUILD SOURCE    WHAT is pkg-config, cmake, exports or readme
+#   sh check.sh WHAT BUILD SOURCE    WHAT is pkg-config, cmake, exports, readme or module
 #
 # CC names the compiler.
 set -eu
@@ -45,10 +45,15 @@ unset FURROW_EXECUTOR
 
 # start_fleet MODULE: a broker and a worker, both from the installation; sets url.
 start_fleet() {
-    url=ipc://$work/broker
-    "$prefix/bin/furrow-broker" --listen "$url" &
+    "$prefix/bin/furrow-broker" --listen "tcp://127.0.0.1:*" --port-file "$work/port" \
+        --log-level error &
     broker=$!
-    "$prefix/bin/furrow-worker" --connect "$url" --module "$1" --processes 1 &
+    until [ -s "$work/port" ]; do
+        kill -0 "$broker" 2>/dev/null || fail "the broker has not come up"
+        sleep 0.05
+    done
+    url=$(cat "$work/port")
+    "$prefix/bin/furrow-worker" --connect "$url" --module "$1" --processes 1 --log-level error &
     worker=$!
 }
 
@@ -122,7 +127,20 @@ check_readme() {
     FURROW_EXECUTOR=$url ./first | cmp - squares || fail "wrong answer on a fleet"
 }
 
+# The example of a module, built in a folder of its own and served by a fleet.
+check_module() {
+    sh "$source/deploy/example-module/build.sh" "$work/module"
+    start_fleet "$work/module/collatz.so"
+    for executor in threads:2 "$url"; do
+        FURROW_EXECUTOR=$executor "$work/module/longest" 100000 >"$work/out"
+        # The known answer: https://oeis.org/A006877
+        grep -qx 'below 100000 the longest chain begins at 77031 and has 351 numbers' "$work/out" ||
+            fail "wrong answer on $executor: $(cat "$work/out")"
+    done
+}
+
 case $what in
+module) check_module ;;
 pkg-config) check_pkg_config ;;
 cmake) check_cmake ;;
 exports) check_exports ;;

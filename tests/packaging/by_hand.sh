@@ -1,0 +1,97 @@
+#!/bin/sh
+# Runs the commands of docs/deploy-by-hand.md as they stand there, on two machines: network namespaces
+# with nothing but a cable between them. Takes root; ends with 77, "skipped", for anybody else.
+#
+#   sh by_hand.sh BUILD SOURCE
+set -eu
+
+build=$1
+source=$2
+[ "$(id -u)" -eq 0 ] || {
+    echo "by hand: two network namespaces take root"
+    exit 77
+}
+work=$(mktemp -d)
+alpha=furrow$$a
+beta=furrow$$b
+broker=
+worker=
+clean_up() {
+    for pid in $worker $broker; do
+        kill "$pid" 2>/dev/null || continue
+        wait "$pid" || :
+    done
+    for name in $alpha $beta; do
+        ip netns del "$name" 2>/dev/null || :
+        rm -rf "/etc/netns/$name"
+    done
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 1' INT TERM
+
+fail() {
+    echo "by hand: $*" >&2
+    cat "$work"/*.log >&2 || :
+    exit 1
+}
+
+# The two machines.
+for name in $alpha $beta; do
+    ip netns add "$name" || fail "no network namespace can be made"
+    ip -n "$name" link set lo up
+    # What `ip netns exec` puts over /etc/hosts.
+    mkdir -p "/etc/netns/$name"
+    printf '127.0.0.1 localhost\n10.0.0.1 alpha\n10.0.0.2 beta\n' >"/etc/netns/$name/hosts"
+done
+ip link add "$alpha" netns "$alpha" type veth peer name "$beta" netns "$beta"
+ip -n "$alpha" addr add 10.0.0.1/24 dev "$alpha"
+ip -n "$beta" addr add 10.0.0.2/24 dev "$beta"
+ip -n "$alpha" link set "$alpha" up
+ip -n "$beta" link set "$beta" up
+
+# What "install" does, into a directory of its own.
+cmake --install "$build" --prefix "$work/prefix" >"$work/install.log" || fail "no installation"
+libdir=$(dirname "$(find "$work/prefix" -name libfurrow.so)")
+export PATH="$work/prefix/bin:$PATH" PKG_CONFIG_PATH="$libdir/pkgconfig" LD_LIBRARY_PATH="$libdir"
+mkdir -p "$work/clone/deploy"
+cp -r "$source/deploy/example-module" "$work/clone/deploy"
+
+# block NAME: a block of commands of the page, in a file.
+block() {
+    awk -v name="$1" '
+        /^```sh$/ { block = ""; on = 1; next }
+        /^```$/ { on = 0; next }
+        on { block = block $0 "\n" }
+        $0 == "<!-- run: " name " -->" { printf "%s", block }' \
+        "$source/docs/deploy-by-hand.md" >"$work/$1.sh"
+    [ -s "$work/$1.sh" ] || fail "the page has no block named $1"
+}
+for name in alpha build cc beta program; do
+    block $name
+done
+[ "$(grep -c '^<!-- run: ' "$source/docs/deploy-by-hand.md")" -eq 5 ] ||
+    fail "the page has blocks that are not run"
+
+cd "$work/clone"
+# The two in the background are one command each, which exec makes the process to stop later.
+ip netns exec "$alpha" sh -eu -c "exec $(cat "$work/alpha.sh")" >"$work/broker.log" 2>&1 &
+broker=$!
+sh -eu "$work/build.sh" || fail "the module can't be built"
+(cd deploy/example-module && sh -eu "$work/cc.sh") || fail "the module can't be built by hand"
+ip netns exec "$beta" sh -eu -c "exec $(cat "$work/beta.sh")" >"$work/worker.log" 2>&1 &
+worker=$!
+# shellcheck disable=SC2016 # backquotes of Markdown
+answer=$(sed -n 's/^prints `\([^`]*\)`.*/\1/p' "$source/docs/deploy-by-hand.md")
+[ -n "$answer" ] || fail "the page does not say what the program prints"
+for name in $beta $alpha; do
+    said=$(ip netns exec "$name" timeout 40 sh -eu "$work/program.sh") || fail "the program failed"
+    [ "$said" = "$answer" ] || fail "the program printed \"$said\""
+done
+kill "$worker"
+wait "$worker" || fail "the worker ended with $?"
+worker=
+kill "$broker"
+wait "$broker" || fail "the broker ended with $?"
+broker=
+echo "by hand: $answer"
