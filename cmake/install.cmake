@@ -1,5 +1,5 @@
 # What `cmake --install` puts where: the library and its header, the programs, furrow.pc, the CMake
-# package, the manual pages. Included last, when all targets are there.
+# package, the manual pages, the systemd units. Included last, when all targets are there.
 
 include(CMakePackageConfigHelpers)
 
@@ -55,4 +55,5 @@ foreach(section 1 3 5 7 8)
         install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
     endif()
 endforeach()
+include(cmake/units.cmake)
 install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

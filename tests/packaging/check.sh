@@ -94,8 +94,9 @@ check_exports() {
     foreign=$(nm -D --defined-only "$library" | awk '$NF !~ /^furrow_/ { print $NF }')
     [ -z "$foreign" ] || fail "exported besides furrow_*: $foreign"
     grep -o 'furrow_[a-z_]*(' "$prefix/include/furrow.h" | tr -d '(' | sort -u >"$work/named"
+    # furrow_private_* is between the library and its own programs.
     nm -D --defined-only "$library" | awk '{ print $NF }' | sort -u |
-        comm -23 - "$work/named" >"$work/undeclared"
+        grep -v '^furrow_private_' | comm -23 - "$work/named" >"$work/undeclared"
     [ ! -s "$work/undeclared" ] || fail "exported but not declared: $(cat "$work/undeclared")"
     grep -A 3 '^FURROW_API' "$prefix/include/furrow.h" | tr '\n' ' ' | sed 's/FURROW_API/\n&/g' |
         sed -n 's/^FURROW_API[^(]*[ *]\(furrow_[a-z_]*\)(.*/\1/p' | sort -u >"$work/declared"
