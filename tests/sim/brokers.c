@@ -136,8 +136,9 @@ void sim_kill_broker(struct sim *sim) {
 }
 
 void sim_drain_broker(struct sim *sim) {
-    if (sim->broker.core != NULL) {
+    if (sim->broker.core != NULL && !sim->broker.paused) {
         sim_say(sim, "broker is to drain");
+        sim->counts.broker_drains++;
         step(sim, &(struct broker_event){.type = BROKER_DRAIN});
         flush_soon(sim);
     }

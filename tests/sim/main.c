@@ -1,7 +1,8 @@
 /* furrow-sim: plays seeds of the swarm.
  *
- *   furrow-sim --seeds FROM..TO [--stats]   plays them all, prints those that fail
- *   furrow-sim --seed N [--trace]           plays one, and tells what happens in it
+ *   furrow-sim --seeds FROM..TO [--stats] [--until-failure]
+ *                                   plays them all (or up to the first failure), prints those that fail
+ *   furrow-sim --seed N [--trace]   plays one, and tells what happens in it
  *
  * Ends with 0 if all is well, 1 if a seed failed or, with --stats and a thousand seeds or more,
  * something never happened in any of them; 2 for bad arguments. */
@@ -17,7 +18,7 @@
 
 struct wish {
     uint64_t from, to;
-    bool given, trace, stats;
+    bool given, trace, stats, until_failure;
 };
 
 static bool number(const char *text, uint64_t *value, const char **rest) {
@@ -39,6 +40,8 @@ static bool understand(int argc, char **argv, struct wish *wish) {
             wish->trace = true;
         } else if (strcmp(argv[i], "--stats") == 0) {
             wish->stats = true;
+        } else if (strcmp(argv[i], "--until-failure") == 0) {
+            wish->until_failure = true;
         } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
             wish->given = number(argv[++i], &wish->from, &rest) && *rest == '\0';
             wish->to = wish->from;
@@ -87,12 +90,18 @@ int main(int argc, char **argv) {
     unsigned never = 0;
 
     if (!understand(argc, argv, &wish)) {
-        fprintf(stderr, "usage: %s --seeds FROM..TO [--stats] | --seed N [--trace]\n", argv[0]);
+        fprintf(stderr,
+                "usage: %s --seeds FROM..TO [--stats] [--until-failure] | --seed N [--trace]\n",
+                argv[0]);
         return 2;
     }
     for (uint64_t seed = wish.from; seed <= wish.to; seed++) {
         struct swarm_result result;
 
+        if (failed > 0 && wish.until_failure) {
+            wish.to = seed - 1;
+            break;
+        }
         if (!swarm_play(seed, wish.trace ? stdout : NULL, &result) && ++failed <= FAILURES_MAX) {
             printf("seed %" PRIu64 " failed %s\n", seed, result.failure);
             fflush(stdout);

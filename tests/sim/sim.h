@@ -114,6 +114,7 @@ struct sim_task {
     uint32_t attempt;      /* in the error */
     char text[512];        /* the error's message */
 
+    uint32_t charged;        /* deaths that were this task's and no other's */
     bool resent;             /* the client has submitted it again to a broker */
     struct wire_blob *blob;  /* the arguments */
     struct sim_grant *grant; /* the model's: the last lease in this epoch */
@@ -226,6 +227,7 @@ bool sim_finish(struct sim *sim, uint64_t ns);
     X(slow, "peers that became slow")                                                              \
     X(jumps, "clock jumps")                                                                        \
     X(broker_deaths, "broker deaths")                                                              \
+    X(broker_drains, "brokers drained")                                                            \
     X(worker_deaths, "worker deaths")                                                              \
     X(machine_deaths, "machine deaths")                                                            \
     X(client_deaths, "client deaths")                                                              \
@@ -251,8 +253,6 @@ bool sim_finish(struct sim *sim, uint64_t ns);
     X(losses, "outcome: lost")                                                                     \
     X(deadlines, "outcome: deadline")                                                              \
     X(no_functions, "outcome: no function")                                                        \
-    X(brokens, "outcome: broken")                                                                  \
-    X(rejected, "outcome: rejected")                                                               \
     X(cancels, "cancels asked for")                                                                \
     X(cancelled, "cancels that said yes")                                                          \
     X(refused_cancels, "cancels that said no")                                                     \

@@ -3,7 +3,7 @@
  *   sim.c         events, time, the end of a run
  *   network.c     connections, messages in flight, what is lost
  *   brokers.c     the broker's process; clients.c, workers.c, supervisors.c: the others'
- *   model.c       what must hold, from every message and every run
+ *   model.c, model_runs.c   what must hold, from every message and every run
  *   trace.c       messages in words */
 #ifndef SIM_PRIVATE_H
 #define SIM_PRIVATE_H

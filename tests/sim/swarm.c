@@ -11,7 +11,14 @@
 #define CLIENTS_MAX 6u
 
 /* Something that ends again: a partition, a stopped process, a dead broker. */
-enum undo_kind { UNDO_NOTHING, UNDO_CUT, UNDO_PAUSE, UNDO_PAUSE_BROKER, UNDO_KILL_BROKER };
+enum undo_kind {
+    UNDO_NOTHING,
+    UNDO_CUT,
+    UNDO_PAUSE,
+    UNDO_PAUSE_BROKER,
+    UNDO_KILL_BROKER,
+    UNDO_DRAIN_BROKER,
+};
 struct undo {
     enum undo_kind kind;
     enum sim_role role;
@@ -38,6 +45,7 @@ enum deed {
     DEED_LEAVE_CLIENT,
     DEED_ADD_CLIENT,
     DEED_KILL_BROKER,
+    DEED_DRAIN_BROKER,
     DEED_COUNT,
 };
 
@@ -122,6 +130,7 @@ static void draw_deeds(struct swarm *swarm) {
         [DEED_STOP_WORKER] = 3,  [DEED_DRAIN_WORKER] = 2, [DEED_KILL_MACHINE] = 1,
         [DEED_ADD_WORKER] = 3,   [DEED_KILL_CLIENT] = 1,  [DEED_LEAVE_CLIENT] = 1,
         [DEED_SLOW] = 2,         [DEED_ADD_CLIENT] = 2,   [DEED_KILL_BROKER] = 3,
+        [DEED_DRAIN_BROKER] = 1,
     };
 
     for (uint32_t i = 0; i < DEED_COUNT; i++) {
@@ -304,6 +313,10 @@ static void undo_one(struct swarm *swarm, struct undo *undo) {
     case UNDO_PAUSE_BROKER:
         sim_resume_broker(swarm->sim);
         break;
+    case UNDO_DRAIN_BROKER:
+        sim_kill_broker(swarm->sim);
+        sim_start_broker(swarm->sim);
+        break;
     case UNDO_KILL_BROKER:
         if (!sim_broker_alive(swarm->sim)) {
             sim_start_broker(swarm->sim);
@@ -360,6 +373,9 @@ static void disturb_broker(struct swarm *swarm, enum deed deed) {
     if (deed == DEED_PAUSE_BROKER) {
         sim_pause_broker(swarm->sim);
         for_a_while(swarm, UNDO_PAUSE_BROKER, SIM_CLIENT, 0);
+    } else if (deed == DEED_DRAIN_BROKER) {
+        sim_drain_broker(swarm->sim);
+        for_a_while(swarm, UNDO_DRAIN_BROKER, SIM_CLIENT, 0);
     } else {
         sim_kill_broker(swarm->sim);
         for_a_while(swarm, UNDO_KILL_BROKER, SIM_CLIENT, 0);
@@ -416,6 +432,7 @@ static void act(struct swarm *swarm, enum deed deed) {
         disturb(swarm, deed);
         break;
     case DEED_KILL_BROKER:
+    case DEED_DRAIN_BROKER:
     case DEED_PAUSE_BROKER:
         disturb_broker(swarm, deed);
         break;
@@ -474,6 +491,46 @@ static void make_good(struct swarm *swarm) {
                         .tags = {tags[0], tags[1]});
 }
 
+#define AGAIN_TASKS   200u /* more than there can be threads */
+#define AGAIN_CANCELS 50u
+#define AGAIN_YES     10u /* so many at least have not begun yet */
+
+/* When all is over the cluster must be as good as new: what is submitted runs soon, and what is
+ * cancelled before it starts does not. */
+static void try_once_more(struct swarm *swarm) {
+    struct sim *sim = swarm->sim;
+    uint64_t first = sim_task_count(sim);
+    uint32_t client = some_client(swarm);
+    uint32_t cancelled = 0;
+
+    if (client == sim_client_count(sim)) {
+        client = sim_add_client(sim);
+    }
+    sim_run_for(sim, 5 * SIM_SECOND);
+    for (uint32_t i = 0; i < AGAIN_TASKS; i++) {
+        sim_submit(sim, client, .work_us = 20000);
+    }
+    sim_run_for(sim, 10 * SIM_MS);
+    for (uint64_t i = first + AGAIN_TASKS - AGAIN_CANCELS; i < first + AGAIN_TASKS; i++) {
+        sim_cancel(sim, sim_task_at(sim, i));
+    }
+    if (!sim_run_tasks(sim, 20 * SIM_SECOND)) {
+        sim_fail(sim, "the cluster has not recovered");
+    }
+    for (uint64_t i = first; i < first + AGAIN_TASKS; i++) {
+        struct sim_task *task = sim_task_at(sim, i);
+
+        cancelled += task->state == SIM_CANCELLED ? 1 : 0;
+        if (task->state != SIM_CANCELLED && (task->kind != WIRE_KIND_VALUE || task->starts != 1)) {
+            sim_fail(sim, "#%u: kind %d, %u starts, in a cluster without faults", (unsigned)i,
+                     (int)task->kind, task->starts);
+        }
+    }
+    if (cancelled < AGAIN_YES) {
+        sim_fail(sim, "only %u cancels of %u said yes", cancelled, AGAIN_CANCELS);
+    }
+}
+
 bool swarm_play(uint64_t seed, FILE *trace, struct swarm_result *result) {
     struct swarm swarm = {0};
     struct sim_options options;
@@ -495,7 +552,9 @@ bool swarm_play(uint64_t seed, FILE *trace, struct swarm_result *result) {
         act(&swarm, draw_deed(&swarm));
     }
     make_good(&swarm);
-    sim_finish(swarm.sim, CALM_NS);
+    if (sim_finish(swarm.sim, CALM_NS)) {
+        try_once_more(&swarm);
+    }
     if (sim_failure(swarm.sim) != NULL) {
         snprintf(result->failure, sizeof result->failure, "%s", sim_failure(swarm.sim));
     }

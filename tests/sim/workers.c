@@ -385,6 +385,22 @@ uint32_t sim_add_worker(struct sim *sim, uint32_t slots) {
     return sim_add_worker_with(sim, .slots = slots);
 }
 
+/* Whoever ran alone in a process that died unexpectedly, and whose lease was good, is to be charged. */
+static void charge(struct sim *sim, struct sim_worker *worker) {
+    struct sim_run *alone = NULL;
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < worker->options.slots; i++) {
+        if (worker->threads[i].run != NULL) {
+            alone = worker->threads[i].run;
+            count++;
+        }
+    }
+    if (count == 1 && !alone->orphan && alone->broker == sim->broker.incarnation) {
+        alone->task->charged++;
+    }
+}
+
 /* The process is no more: what it held is gone with it. Gives the leases that were running. */
 static uint64_t *take_down(struct sim *sim, struct sim_worker *worker, uint32_t *count) {
     uint64_t *running = sim_alloc(worker->options.slots * sizeof *running);
@@ -420,6 +436,9 @@ void sim_worker_die(struct sim *sim, struct sim_worker *worker, int signal, bool
         return;
     }
     sim_say(sim, "%s %s", worker->end.name, signal == 0 ? "leaves" : "dies");
+    if (!expected && reported) {
+        charge(sim, worker);
+    }
     running = take_down(sim, worker, &count);
     if (signal != 0) {
         sim->counts.worker_deaths++;
