@@ -134,7 +134,7 @@ static void what_is_not_ours_stays(void **state) {
     assert_int_equal(utime(ours, &(struct utimbuf){time(NULL) - 60, time(NULL) - 60}), 0);
     assert_int_equal(engine_directory_make(&directory), 0);
     for (size_t i = 0; i < count; i++) {
-        snprintf(file, sizeof file, "%s/lock", paths[i]);
+        snprintf(file, sizeof file, "%.255s/lock", paths[i]);
         assert_true(exists(file));
     }
     snprintf(file, sizeof file, "%s/results.txt", ours);
