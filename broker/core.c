@@ -58,7 +58,8 @@ struct broker_core *broker_new(const struct broker_config *config, uint64_t now_
     base_list_init(&core->suspicious);
     base_buffer_init(&core->scratch);
     if (!broker_timer_make(core, &core->settle, BROKER_TIMER_SETTLE) ||
-        !broker_timer_make(core, &core->drain, BROKER_TIMER_DRAIN)) {
+        !broker_timer_make(core, &core->drain, BROKER_TIMER_DRAIN) ||
+        !broker_timer_make(core, &core->trim, BROKER_TIMER_TRIM)) {
         broker_free(core);
         return NULL;
     }
@@ -273,6 +274,9 @@ static void fire(struct broker_core *core, struct broker_timer *timer) {
         break;
     case BROKER_TIMER_DRAIN:
         core->drained = true;
+        break;
+    case BROKER_TIMER_TRIM:
+        broker_tasks_trim(core);
         break;
     }
 }

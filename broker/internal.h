@@ -3,14 +3,16 @@
  *   core.c      steps, actions, timers, statistics
  *   router.c    what comes in: which message is for whom, and from whom it is allowed
  *   session.c   the link of one session: HELLO, sending, losing, leaving
- *   client.c    classes, SUBMIT, CANCEL, what goes back to a client
+ *   client.c    classes, CANCEL, leaving, what goes back to a client
+ *   submit.c    SUBMIT
  *   slots.c     a client's task ids
  *   credit.c    what clients may send: bounded memory
  *   task.c      task records, their states, their ends
  *   queue.c     demands, offers, and the queues between them
  *   schedule.c  dispatch: which worker gets which tasks
  *   suspects.c  tasks that run alone
- *   worker.c    RESULTS, RETURNED, RUNNING: what workers say; their credit
+ *   worker.c    joining, leases, credit, RETURNED, RUNNING
+ *   results.c   RESULTS
  *   recall.c    taking back what waits at a worker
  *   recover.c   deaths, suspects, charges
  *   claims.c    settling after a restart
@@ -30,6 +32,8 @@
 #include "base/slab.h"
 #include "broker/core.h"
 #include "wire/link.h"
+
+#include <string.h>
 
 #define BROKER_MS UINT64_C(1000000)
 #define BROKER_S  UINT64_C(1000000000)
@@ -52,6 +56,9 @@
 #define BROKER_LOG_RATE       20u
 /* When to try again what there was no memory for. */
 #define BROKER_RETRY_NS (10 * BROKER_MS)
+/* How often it is looked whether memory can be given back. */
+#define BROKER_TRIM_NS    (1 * BROKER_S)
+#define BROKER_TRIM_BYTES (1u << 20) /* and not below that */
 /* How long a drained broker waits for its peers to have their last messages, and to leave. */
 #define BROKER_LEAVE_NS (1 * BROKER_S)
 /* What a task costs besides its payload, as memory_bytes counts it: record, slab, id. */
@@ -68,6 +75,7 @@ enum broker_timer_kind {
     BROKER_TIMER_CLAIM,   /* a claim that no client has asked for */
     BROKER_TIMER_SETTLE,  /* what nobody claimed is queued */
     BROKER_TIMER_DRAIN,   /* workers have had their time to leave */
+    BROKER_TIMER_TRIM,    /* give memory back that is no longer needed */
 };
 struct broker_timer {
     struct base_heap_node node;
@@ -394,7 +402,8 @@ struct broker_core {
     struct base_list held;       /* tasks that settle */
     struct base_list failing;    /* tasks whose end can't be told for lack of memory */
     struct base_list suspicious; /* demands with suspects */
-    struct broker_timer settle, drain;
+    struct broker_timer settle, drain, trim;
+    size_t task_peak;  /* most tasks at once since the last trim */
     uint64_t retry_ns; /* memory was short: when to try again; UINT64_MAX: no need */
     struct base_rng rng;
     struct base_buffer scratch;
@@ -515,10 +524,20 @@ struct broker_session *broker_client_new(struct broker_core *core, const struct 
 void broker_client_clear(struct broker_core *core, struct broker_client *client);
 void broker_client_leave(struct broker_core *core, struct broker_client *client);
 void broker_client_trim(struct broker_client *client);
-broker_handler broker_on_define, broker_on_submit, broker_on_cancel;
+broker_handler broker_on_define, broker_on_cancel;
+static inline struct broker_class *broker_class_of(const struct broker_client *client,
+                                                   uint64_t index) {
+    return index < client->class_room ? client->classes[index] : NULL;
+}
+/* broker_client_drop drops a task that its client doesn't want any more, and says nothing about it. */
+void broker_client_drop(struct broker_core *core, struct broker_task *task);
 bool broker_client_flush(struct broker_core *core, struct broker_client *client);
 bool broker_verdict(struct broker_core *core, struct broker_client *client, uint64_t id,
                     bool cancelled);
+
+/* ---- submit.c, results.c ---- */
+
+broker_handler broker_on_submit, broker_on_results;
 
 /* ---- slots.c ---- */
 
@@ -526,6 +545,12 @@ bool broker_verdict(struct broker_core *core, struct broker_client *client, uint
 enum broker_slot { BROKER_SLOT_TAKEN, BROKER_SLOT_BUSY, BROKER_SLOT_BEYOND, BROKER_SLOT_NOMEM };
 enum broker_slot broker_slot_take(struct broker_core *core, struct broker_slots *slots,
                                   const struct broker_task *task);
+/* broker_slot_page gives the page of an id; NULL: there is none. */
+static inline struct broker_page *broker_slot_page(const struct broker_slots *slots, uint64_t id) {
+    uint32_t page = (uint32_t)id / BROKER_PAGE_SLOTS;
+
+    return BASE_LIKELY(page < slots->page_count) ? slots->pages[page] : NULL;
+}
 void broker_slot_release(struct broker_core *core, struct broker_slots *slots, uint64_t id);
 /* broker_slot_find resolves any id; NULL: no task here. */
 struct broker_task *broker_slot_find(struct broker_core *core, const struct broker_slots *slots,
@@ -556,9 +581,35 @@ void broker_credit_clog(struct broker_core *core, struct broker_client *client);
 
 /* ---- task.c ---- */
 
+/* broker_copy_short copies a payload that fits into a record. Most are of a few bytes, for which a call
+ * of memcpy costs more than they do. */
+static inline void broker_copy_short(uint8_t *to, const uint8_t *from, size_t size) {
+    if (BASE_UNLIKELY(size > 16)) {
+        memcpy(to, from, size);
+    } else if (size >= 8) {
+        uint64_t first, last;
+
+        memcpy(&first, from, 8);
+        memcpy(&last, from + size - 8, 8);
+        memcpy(to, &first, 8);
+        memcpy(to + size - 8, &last, 8);
+    } else if (size >= 4) {
+        uint32_t first, last;
+
+        memcpy(&first, from, 4);
+        memcpy(&last, from + size - 4, 4);
+        memcpy(to, &first, 4);
+        memcpy(to + size - 4, &last, 4);
+    } else if (size > 0) {
+        to[0] = from[0];
+        to[size / 2] = from[size / 2];
+        to[size - 1] = from[size - 1];
+    }
+}
+
 /* broker_task_new makes a task with a copy of (or a reference to) its payload; NULL: no memory. */
 struct broker_task *broker_task_new(struct broker_core *core, struct broker_class *class,
-                                    const struct wire_entry *entry, uint32_t attempt);
+                                    const struct wire_entry *entry);
 /* broker_task_end frees a task, which is in no list, and its id. */
 void broker_task_end(struct broker_core *core, struct broker_task *task);
 void broker_task_drop_payload(struct broker_core *core, struct broker_task *task);
@@ -578,9 +629,36 @@ void broker_task_started(struct broker_core *core, struct broker_task *task);
 /* broker_task_unmake frees a NEW task that never got its slot. */
 void broker_task_unmake(struct broker_core *core, struct broker_task *task);
 void broker_task_timer(struct broker_core *core, struct broker_task *task);
+/* broker_tasks_came: several were made: there will be a time to give their memory back. */
+void broker_tasks_came(struct broker_core *core);
+void broker_tasks_trim(struct broker_core *core);
 /* broker_tasks_failing tries again to tell the ends that could not be told. */
 void broker_tasks_failing(struct broker_core *core);
-void broker_task_set_state(struct broker_task *task, enum broker_task_state to);
+
+/* For each state those that may follow it, as bits. */
+extern const uint16_t broker_task_allowed[BROKER_TASK_STATES];
+
+/* broker_task_set_state is the only one to set a task's state, after the one that it begins with. */
+static inline void broker_task_set_state(struct broker_task *task, enum broker_task_state to) {
+    BASE_ASSERT((broker_task_allowed[task->state] >> to & 1) != 0);
+    task->state = (uint8_t)to;
+}
+
+/* broker_task_init fills a record in; entry: of a SUBMIT. A payload that fits into it is copied. */
+static inline void broker_task_init(struct broker_task *task, struct broker_class *class,
+                                    const struct wire_entry *entry, uint32_t index) {
+    task->class = class;
+    task->worker = NULL;
+    task->id = entry->values[0];
+    task->lease = index;
+    task->size = (uint32_t)entry->size;
+    task->attempt = (uint16_t)entry->key[1];
+    task->state = BROKER_TASK_NEW;
+    task->flags = entry->key[1] > 1 ? BROKER_TASK_STARTED : 0;
+    if (BASE_LIKELY(entry->size <= BROKER_INLINE_BYTES)) {
+        broker_copy_short(task->payload.bytes, entry->data, entry->size);
+    }
+}
 
 static inline uint32_t broker_task_index(const struct broker_task *task) {
     return (uint32_t)(task->lease & BROKER_INDEX_MASK);
@@ -645,17 +723,36 @@ struct broker_session *broker_worker_new(struct broker_core *core, const struct 
 /* broker_worker_join gives a new worker, or one that registers anew, its offer. */
 enum broker_handled broker_worker_join(struct broker_core *core, struct broker_worker *worker,
                                        const struct wire_hello *hello, struct wire_fault *fault);
-broker_handler broker_on_results, broker_on_returned, broker_on_running, broker_on_drain;
+broker_handler broker_on_returned, broker_on_running, broker_on_drain;
+/* broker_worker_measure takes note of results: their number, the time and bytes they took. */
+void broker_worker_measure(struct broker_core *core, struct broker_worker *worker, uint32_t count,
+                           uint64_t busy_ns, uint64_t bytes);
 /* broker_worker_leave takes a worker apart that has no leases and no claims any more. */
 void broker_worker_leave(struct broker_core *core, struct broker_worker *worker);
 void broker_worker_trim(struct broker_worker *worker);
 bool broker_worker_flush(struct broker_core *core, struct broker_worker *worker);
-/* broker_worker_task finds the task that a worker means; NULL: it has no such lease (any more). */
-struct broker_task *broker_worker_task(struct broker_core *core, struct broker_worker *worker,
-                                       uint64_t lease);
 /* broker_task_lease is the lease as its worker knows it. */
 uint64_t broker_task_lease(const struct broker_task *task);
 uint64_t broker_worker_horizon(const struct broker_worker *worker);
+
+/* broker_worker_task finds the task that a worker means; NULL: it has no such lease (any more). */
+static inline struct broker_task *broker_worker_task(struct broker_core *core,
+                                                     struct broker_worker *worker, uint64_t lease) {
+    struct broker_task *task;
+
+    if (BASE_UNLIKELY(base_idmap_count(&worker->old) > 0)) {
+        task = base_idmap_find(&worker->old, lease);
+        if (task != NULL) {
+            return task;
+        }
+    }
+    task = base_slab_get_live(&core->tasks, (uint32_t)(lease & BROKER_INDEX_MASK));
+    if (task == NULL || task->lease != lease || task->worker != worker ||
+        (task->flags & BROKER_TASK_OLD) != 0) {
+        return NULL;
+    }
+    return task;
+}
 
 /* ---- recall.c ---- */
 

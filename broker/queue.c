@@ -414,7 +414,7 @@ static void fail_first(struct broker_core *core, struct base_node *first,
 }
 
 void broker_demand_timer(struct broker_core *core, struct broker_demand *demand) {
-    char text[128];
+    char text[WIRE_NAME_BYTES_MAX + 128];
     struct wire_error error = {.code = 0};
     struct base_node *first;
     int length;
@@ -422,7 +422,8 @@ void broker_demand_timer(struct broker_core *core, struct broker_demand *demand)
     if (!base_list_empty(&demand->services) || core->stats.workers == 0) {
         return;
     }
-    length = snprintf(text, sizeof text, "none of %u workers offers it%s", core->stats.workers,
+    length = snprintf(text, sizeof text, "none of %u workers offers %.*s%s", core->stats.workers,
+                      (int)demand->function.size, demand->function.data,
                       demand->tag_count > 0 ? " with the tags asked for" : "");
     error.message = (struct wire_text){text, (size_t)length};
     BASE_LIST_FOREACH(&demand->queues, node) {

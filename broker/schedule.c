@@ -95,15 +95,21 @@ static void run_key(const struct broker_service *service, const struct broker_cl
     key[4] = class->client->session.id.low;
 }
 
-static bool run_put(struct broker_core *core, struct broker_worker *worker, const uint64_t *key,
-                    struct broker_task *task, uint64_t lease) {
+static inline bool run_put(struct broker_core *core, struct broker_worker *worker,
+                           const uint64_t *key, struct broker_task *task, uint64_t lease) {
     const uint64_t entry[] = {lease, task->id, task->attempt};
 
+    if (BASE_LIKELY(worker->runs != NULL && task->size <= BROKER_INLINE_BYTES) &&
+        BASE_LIKELY(wire_writer_put(worker->runs, key, entry, task->payload.bytes, task->size,
+                                    NULL) == WIRE_PUT_OK)) {
+        return true;
+    }
     return broker_session_put(core, &worker->session, &worker->runs, WIRE_RUN, key, entry,
                               broker_task_data(task), task->size, broker_task_blob(task));
 }
 
 static void leased(struct broker_core *core, struct broker_worker *worker, uint32_t count) {
+    broker_session_dirty(core, &worker->session);
     if (worker->held == 0) {
         worker->progress_ns = core->now_ns;
         worker->probe_ns = core->now_ns;

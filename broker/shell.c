@@ -22,8 +22,9 @@
 #define PAUSE_NS    BASE_CLOCK_NS_PER_S
 #define CATCH_UP_NS (200 * BASE_CLOCK_NS_PER_MS)
 
-/* Memory goes back to the system once it has been that much more. */
+/* Memory goes back to the system once it has been that much, and little of it for that long. */
 #define TRIM_BYTES (UINT64_C(64) << 20)
+#define TRIM_NS    (3 * BASE_CLOCK_NS_PER_S)
 
 #define ENDPOINT_BYTES 256
 
@@ -38,6 +39,7 @@ struct broker_shell {
     char (*endpoints)[ENDPOINT_BYTES];
     uint64_t now_ns, ticked_ns;
     uint64_t peak_bytes;   /* most memory since it was last given back */
+    uint64_t trim_ns;      /* when to give it back */
     bool stirred;          /* the core has something to flush */
     uint64_t caught_up_ns; /* no tick before */
     bool draining, drained;
@@ -238,14 +240,18 @@ static void tick(struct broker_shell *shell, bool more) {
 
 /* -------------------------------------------------------------------- sleep */
 
-/* After a peak the allocator keeps what was freed; here is the time to give it back. */
+/* After a peak the allocator keeps what was freed. Some time after it, when the core has freed it, it
+ * goes back to the system. */
 static void give_memory_back(struct broker_shell *shell) {
     struct broker_stats stats;
 
     broker_get_stats(shell->core, &stats);
+    if (stats.memory_bytes > shell->peak_bytes / 4) {
+        shell->trim_ns = shell->now_ns + TRIM_NS;
+    }
     if (stats.memory_bytes > shell->peak_bytes) {
         shell->peak_bytes = stats.memory_bytes;
-    } else if (shell->peak_bytes > TRIM_BYTES && stats.memory_bytes < shell->peak_bytes / 4) {
+    } else if (shell->peak_bytes > TRIM_BYTES && shell->now_ns >= shell->trim_ns) {
         shell->peak_bytes = stats.memory_bytes;
         (void)malloc_trim(0);
     }

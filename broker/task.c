@@ -6,37 +6,24 @@
 
 #define TO(state) (1u << BROKER_TASK_##state)
 
-void broker_task_set_state(struct broker_task *task, enum broker_task_state to) {
-    static const uint16_t allowed[BROKER_TASK_STATES] = {
-        [BROKER_TASK_NEW] = TO(HELD) | TO(QUEUED) | TO(LEASED) | TO(FAILING) | TO(ENDED),
-        [BROKER_TASK_HELD] = TO(QUEUED) | TO(LEASED) | TO(FAILING) | TO(ENDED),
-        [BROKER_TASK_QUEUED] = TO(QUEUED) | TO(LEASED) | TO(FAILING) | TO(ENDED),
-        [BROKER_TASK_LEASED] = TO(QUEUED) | TO(LEASED) | TO(DELAYED) | TO(SUSPECT) | TO(ABANDONED) |
-                               TO(FAILING) | TO(ENDED),
-        [BROKER_TASK_DELAYED] = TO(QUEUED) | TO(FAILING) | TO(ENDED),
-        [BROKER_TASK_SUSPECT] = TO(LEASED) | TO(FAILING) | TO(ENDED),
-        [BROKER_TASK_ABANDONED] = TO(ENDED),
-        [BROKER_TASK_FAILING] = TO(NEW) | TO(ENDED),
-        [BROKER_TASK_ENDED] = 0,
-    };
-
-    BASE_ASSERT((allowed[task->state] >> to & 1) != 0);
-    task->state = (uint8_t)to;
-}
+const uint16_t broker_task_allowed[BROKER_TASK_STATES] = {
+    [BROKER_TASK_NEW] = TO(HELD) | TO(QUEUED) | TO(LEASED) | TO(FAILING) | TO(ENDED),
+    [BROKER_TASK_HELD] = TO(QUEUED) | TO(LEASED) | TO(FAILING) | TO(ENDED),
+    [BROKER_TASK_QUEUED] = TO(QUEUED) | TO(LEASED) | TO(FAILING) | TO(ENDED),
+    [BROKER_TASK_LEASED] = TO(QUEUED) | TO(LEASED) | TO(DELAYED) | TO(SUSPECT) | TO(ABANDONED) |
+                           TO(FAILING) | TO(ENDED),
+    [BROKER_TASK_DELAYED] = TO(QUEUED) | TO(FAILING) | TO(ENDED),
+    [BROKER_TASK_SUSPECT] = TO(LEASED) | TO(FAILING) | TO(ENDED),
+    [BROKER_TASK_ABANDONED] = TO(ENDED),
+    [BROKER_TASK_FAILING] = TO(NEW) | TO(ENDED),
+    [BROKER_TASK_ENDED] = 0,
+};
 
 /* ---------------------------------------------------------- making, freeing */
 
 static bool payload_take(struct broker_task *task, const struct wire_entry *entry) {
-    task->size = (uint32_t)entry->size;
-    if (BASE_LIKELY(entry->size <= BROKER_INLINE_BYTES)) {
-        if (entry->size <= 8 && entry->size > 0) {
-            for (size_t i = 0; i < entry->size; i++) {
-                task->payload.bytes[i] = entry->data[i];
-            }
-        } else if (entry->size > 0) {
-            memcpy(task->payload.bytes, entry->data, entry->size);
-        }
-        return true;
+    if (entry->size <= BROKER_INLINE_BYTES) {
+        return true; /* broker_task_init has copied it */
     }
     if (entry->large != NULL) {
         task->payload.blob = wire_blob_ref(entry->large);
@@ -56,7 +43,7 @@ static uint64_t payload_bytes(const struct broker_task *task) {
 }
 
 struct broker_task *broker_task_new(struct broker_core *core, struct broker_class *class,
-                                    const struct wire_entry *entry, uint32_t attempt) {
+                                    const struct wire_entry *entry) {
     uint32_t index;
     struct broker_task *task = base_slab_alloc(&core->tasks, &index, NULL);
 
@@ -64,18 +51,12 @@ struct broker_task *broker_task_new(struct broker_core *core, struct broker_clas
         return NULL;
     }
     BASE_ASSERT(index <= BROKER_INDEX_MASK);
+    broker_task_init(task, class, entry, index);
     if (BASE_UNLIKELY(!payload_take(task, entry))) {
         base_slab_free(&core->tasks, index);
         return NULL;
     }
     base_node_init(&task->node);
-    task->class = class;
-    task->worker = NULL;
-    task->id = entry->values[0];
-    task->lease = index;
-    task->attempt = (uint16_t)attempt;
-    task->state = BROKER_TASK_NEW;
-    task->flags = attempt > 1 ? BROKER_TASK_STARTED : 0;
     core->memory += BROKER_TASK_BYTES + payload_bytes(task);
     class->client->task_count++;
     class->client->task_bytes += task->size;
@@ -144,6 +125,27 @@ void broker_task_end(struct broker_core *core, struct broker_task *task) {
     }
     core->memory -= BROKER_TASK_BYTES;
     base_slab_free(&core->tasks, broker_task_index(task));
+}
+
+void broker_tasks_came(struct broker_core *core) {
+    if (base_slab_count(&core->tasks) > core->task_peak) {
+        core->task_peak = base_slab_count(&core->tasks);
+    }
+    if (BASE_UNLIKELY(!broker_timer_runs(&core->trim))) {
+        broker_timer_set(core, &core->trim, broker_after(core, BROKER_TRIM_NS));
+    }
+}
+
+/* What was not needed for a while goes back; what was, stays for the next wave. */
+void broker_tasks_trim(struct broker_core *core) {
+    if (core->task_peak * sizeof(struct broker_task) < base_slab_bytes(&core->tasks) / 2) {
+        base_slab_trim(&core->tasks);
+        base_slab_trim(&core->extras);
+    }
+    core->task_peak = base_slab_count(&core->tasks);
+    if (core->task_peak > 0 || base_slab_bytes(&core->tasks) > BROKER_TRIM_BYTES) {
+        broker_timer_set(core, &core->trim, broker_after(core, BROKER_TRIM_NS));
+    }
 }
 
 void broker_task_unmake(struct broker_core *core, struct broker_task *task) {

@@ -1,4 +1,4 @@
-/* What workers say, and their credit. */
+/* Joining, leases, credit, and what workers say besides results. */
 #include "broker/internal.h"
 
 #include <stdlib.h>
@@ -8,9 +8,6 @@
 #define MEAN_MAX_NS    (3600 * BROKER_S)
 /* What a worker may be given ahead, in bytes of tasks and results. */
 #define AHEAD_BYTES (UINT64_C(4) << 20)
-/* A failed task is tried again after retry_ms, twice as long each time, up to this. */
-#define RETRY_DOUBLINGS_MAX 10u
-#define RETRY_MAX_NS        (3600 * BROKER_S)
 
 /* ------------------------------------------------------------------ joining */
 
@@ -140,24 +137,6 @@ uint64_t broker_task_lease(const struct broker_task *task) {
     return (task->flags & BROKER_TASK_OLD) != 0 ? task->extra->old_lease : task->lease;
 }
 
-struct broker_task *broker_worker_task(struct broker_core *core, struct broker_worker *worker,
-                                       uint64_t lease) {
-    struct broker_task *task;
-
-    if (BASE_UNLIKELY(base_idmap_count(&worker->old) > 0)) {
-        task = base_idmap_find(&worker->old, lease);
-        if (task != NULL) {
-            return task;
-        }
-    }
-    task = base_slab_get_live(&core->tasks, (uint32_t)(lease & BROKER_INDEX_MASK));
-    if (task == NULL || task->lease != lease || task->worker != worker ||
-        (task->flags & BROKER_TASK_OLD) != 0) {
-        return NULL;
-    }
-    return task;
-}
-
 /* ------------------------------------------------------------------- credit */
 
 uint64_t broker_worker_horizon(const struct broker_worker *worker) {
@@ -184,8 +163,8 @@ static uint64_t smooth(uint64_t mean, uint64_t sample) {
 
 /* Sets how many leases a worker may hold: its threads, and as many as they do within the horizon; but
  * fewer if tasks and results are large, so that not too much memory is on its way. */
-static void measure(struct broker_core *core, struct broker_worker *worker, uint32_t count,
-                    uint64_t busy_ns, uint64_t bytes) {
+void broker_worker_measure(struct broker_core *core, struct broker_worker *worker, uint32_t count,
+                           uint64_t busy_ns, uint64_t bytes) {
     uint64_t mean_ns = busy_ns / count, more;
 
     if (worker->probe_ns != 0) {
@@ -200,106 +179,6 @@ static void measure(struct broker_core *core, struct broker_worker *worker, uint
     worker->limit = more > WIRE_WORKER_LEASES_MAX - worker->slots ? WIRE_WORKER_LEASES_MAX
                                                                   : worker->slots + (uint32_t)more;
     worker->progress_ns = core->now_ns;
-}
-
-/* ------------------------------------------------------------------ RESULTS */
-
-/* A task that failed by itself and may be tried again: after a while, ever longer. */
-static bool retry(struct broker_core *core, struct broker_task *task) {
-    struct broker_extra *extra;
-    uint64_t wait_ns = task->class->retry_ns;
-
-    if ((task->flags & BROKER_TASK_EXTRA) != 0 && task->extra->retries >= task->class->retries) {
-        return false;
-    }
-    extra = broker_task_extra(core, task);
-    if (extra == NULL) {
-        return false; /* the failure is told instead: that is true as well */
-    }
-    for (uint32_t i = 0; i < extra->retries && i < RETRY_DOUBLINGS_MAX; i++) {
-        wait_ns = wait_ns < RETRY_MAX_NS / 2 ? wait_ns * 2 : RETRY_MAX_NS;
-    }
-    extra->retries++;
-    if ((task->flags & BROKER_TASK_CANCELLING) != 0) {
-        (void)broker_verdict(core, task->class->client, task->id, false);
-    }
-    broker_task_detach(core, task);
-    task->flags &= (uint8_t)~BROKER_TASK_CANCELLING;
-    broker_task_started(core, task);
-    core->stats.reruns++;
-    broker_task_set_state(task, BROKER_TASK_DELAYED);
-    broker_timer_set(core, &extra->timer, broker_after(core, wait_ns));
-    return true;
-}
-
-/* What few tasks need when they end. */
-static void unusual_end(struct broker_worker *worker, struct broker_task *task) {
-    if ((task->flags & BROKER_TASK_OLD) != 0) {
-        base_idmap_remove(&worker->old, task->extra->old_lease);
-        task->flags &= (uint8_t)~BROKER_TASK_OLD;
-    }
-    if (worker->alone == task) {
-        worker->alone = NULL;
-    }
-}
-
-static bool result(struct broker_core *core, struct broker_worker *worker, struct broker_task *task,
-                   const struct wire_entry *entry) {
-    enum wire_kind kind = (enum wire_kind)entry->key[0];
-
-    if (BASE_UNLIKELY(task->state == BROKER_TASK_ABANDONED)) {
-        broker_task_detach(core, task);
-        broker_task_end(core, task);
-        return true;
-    }
-    if (BASE_UNLIKELY(kind == WIRE_KIND_ERROR && task->class->retries > 0) && retry(core, task)) {
-        return true;
-    }
-    if (BASE_UNLIKELY(
-            !broker_task_tell(core, task, kind, entry->data, entry->size, entry->large))) {
-        return false;
-    }
-    base_list_remove(&task->node);
-    if (BASE_UNLIKELY((task->flags & (BROKER_TASK_OLD | BROKER_TASK_ALONE)) != 0)) {
-        unusual_end(worker, task);
-    }
-    task->worker = NULL;
-    worker->held--;
-    core->leased--;
-    broker_task_end(core, task);
-    return true;
-}
-
-enum broker_handled broker_on_results(struct broker_core *core, struct broker_session *session,
-                                      struct wire_message *message, struct wire_fault *fault) {
-    struct broker_worker *worker = broker_worker_of(session);
-    enum broker_handled handled = BROKER_DONE;
-    struct wire_batch batch;
-    struct wire_entry entry;
-    uint64_t bytes = 0;
-
-    if (!wire_batch_open(&batch, message, fault)) {
-        return BROKER_REFUSED;
-    }
-    while (handled == BROKER_DONE && wire_batch_next(&batch, &entry)) {
-        struct broker_task *task = broker_worker_task(core, worker, entry.values[0]);
-
-        if (BASE_LIKELY(task != NULL)) {
-            bytes += task->size + entry.size;
-            handled = result(core, worker, task, &entry) ? BROKER_DONE : BROKER_NOMEM;
-        } else {
-            handled = broker_claim_result(core, worker, &entry);
-            if (handled == BROKER_REFUSED) {
-                core->stats.stale_results++;
-                handled = BROKER_DONE;
-            }
-        }
-    }
-    if (batch.entry_count > 0) {
-        measure(core, worker, batch.entry_count, batch.extra[0], bytes);
-    }
-    broker_worker_place(core, worker);
-    return handled;
 }
 
 /* ----------------------------------------------------------- RETURNED, RUNNING */

@@ -715,8 +715,8 @@ static void a_function_that_nobody_offers_fails_after_a_while(void **state) {
     world_pass(world, world->config.no_function_ns - 100 * WORLD_MS);
     assert_null(look(client, WIRE_OUTCOMES));
     world_pass(world, 200 * WORLD_MS);
-    expect_error(client, 0, WIRE_KIND_NO_FUNCTION, "none of 1 workers offers it");
-    expect_error(client, 1, WIRE_KIND_NO_FUNCTION, "none of 1 workers offers it");
+    expect_error(client, 0, WIRE_KIND_NO_FUNCTION, "none of 1 workers offers missing");
+    expect_error(client, 1, WIRE_KIND_NO_FUNCTION, "none of 1 workers offers missing");
 }
 
 static void without_any_worker_tasks_wait(void **state) {

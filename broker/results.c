@@ -1,0 +1,159 @@
+/* RESULTS. Almost all are values of tasks about which there is nothing unusual: for these there is a
+ * short way, which counts what it did once for a run of them. */
+#include "broker/internal.h"
+
+/* A failed task is tried again after retry_ms, twice as long each time, up to this. */
+#define RETRY_DOUBLINGS_MAX 10u
+#define RETRY_MAX_NS        (3600 * BROKER_S)
+
+/* ------------------------------------------------------------- the long way */
+
+/* A task that failed by itself and may be tried again: after a while, ever longer. */
+static bool retry(struct broker_core *core, struct broker_task *task) {
+    struct broker_extra *extra;
+    uint64_t wait_ns = task->class->retry_ns;
+
+    if ((task->flags & BROKER_TASK_EXTRA) != 0 && task->extra->retries >= task->class->retries) {
+        return false;
+    }
+    extra = broker_task_extra(core, task);
+    if (extra == NULL) {
+        return false; /* the failure is told instead: that is true as well */
+    }
+    for (uint32_t i = 0; i < extra->retries && i < RETRY_DOUBLINGS_MAX; i++) {
+        wait_ns = wait_ns < RETRY_MAX_NS / 2 ? wait_ns * 2 : RETRY_MAX_NS;
+    }
+    extra->retries++;
+    if ((task->flags & BROKER_TASK_CANCELLING) != 0) {
+        (void)broker_verdict(core, task->class->client, task->id, false);
+    }
+    broker_task_detach(core, task);
+    task->flags &= (uint8_t)~BROKER_TASK_CANCELLING;
+    broker_task_started(core, task);
+    core->stats.reruns++;
+    broker_task_set_state(task, BROKER_TASK_DELAYED);
+    broker_timer_set(core, &extra->timer, broker_after(core, wait_ns));
+    return true;
+}
+
+static bool result_long(struct broker_core *core, struct broker_task *task,
+                        const struct wire_entry *entry) {
+    enum wire_kind kind = (enum wire_kind)entry->key[0];
+
+    if (task->state == BROKER_TASK_LEASED) {
+        if (kind == WIRE_KIND_ERROR && task->class->retries > 0 && retry(core, task)) {
+            return true;
+        }
+        if (!broker_task_tell(core, task, kind, entry->data, entry->size, entry->large)) {
+            return false;
+        }
+    }
+    broker_task_detach(core, task);
+    broker_task_end(core, task);
+    return true;
+}
+
+/* ------------------------------------------------------------ the short way */
+
+/* What a run of results for one client is to be counted as. */
+struct run {
+    struct broker_client *client;
+    uint32_t count;
+    uint64_t bytes; /* of the tasks' payloads */
+};
+
+static void count_run(struct broker_core *core, struct broker_worker *worker, struct run *run) {
+    if (run->count == 0) {
+        return;
+    }
+    worker->held -= run->count;
+    core->leased -= run->count;
+    core->memory -= (uint64_t)run->count * BROKER_TASK_BYTES;
+    core->stats.finished += run->count;
+    run->client->task_count -= run->count;
+    run->client->task_bytes -= run->bytes;
+    broker_session_dirty(core, &run->client->session);
+    run->count = 0;
+    run->bytes = 0;
+}
+
+/* Ends one task with its value. False: it has to go the long way; nothing happened. */
+static inline bool result_short(struct broker_core *core, struct broker_worker *worker,
+                                struct run *run, struct broker_task *task,
+                                const struct wire_entry *entry) {
+    static const uint64_t key = WIRE_KIND_VALUE;
+    struct broker_client *client;
+    struct broker_page *page;
+
+    if (BASE_UNLIKELY((task->flags & ~BROKER_TASK_STARTED) != 0 ||
+                      task->state != BROKER_TASK_LEASED || task->size > BROKER_INLINE_BYTES ||
+                      entry->key[0] != WIRE_KIND_VALUE)) {
+        return false;
+    }
+    client = task->class->client;
+    page = broker_slot_page(&client->slots, task->id);
+    BASE_ASSERT(page != NULL);
+    if (BASE_UNLIKELY(page->live == 1 || client->outcomes == NULL) ||
+        BASE_UNLIKELY(wire_writer_put(client->outcomes, &key, &task->id, entry->data, entry->size,
+                                      entry->large) != WIRE_PUT_OK)) {
+        return false;
+    }
+    if (BASE_UNLIKELY(client != run->client)) {
+        count_run(core, worker, run);
+        run->client = client;
+    }
+    run->count++;
+    run->bytes += task->size;
+    page->index[(uint32_t)task->id % BROKER_PAGE_SLOTS] = BROKER_NO_TASK;
+    page->live--;
+    task->node.prev->next = task->node.next;
+    task->node.next->prev = task->node.prev;
+    broker_task_set_state(task, BROKER_TASK_ENDED);
+    base_slab_free(&core->tasks, broker_task_index(task));
+    return true;
+}
+
+/* A result for a lease that is no task's. */
+static enum broker_handled result_stray(struct broker_core *core, struct broker_worker *worker,
+                                        const struct wire_entry *entry) {
+    enum broker_handled handled = broker_claim_result(core, worker, entry);
+
+    if (handled == BROKER_REFUSED) {
+        core->stats.stale_results++;
+        return BROKER_DONE;
+    }
+    return handled;
+}
+
+enum broker_handled broker_on_results(struct broker_core *core, struct broker_session *session,
+                                      struct wire_message *message, struct wire_fault *fault) {
+    struct broker_worker *worker = broker_worker_of(session);
+    enum broker_handled handled = BROKER_DONE;
+    struct run run = {.count = 0};
+    struct wire_batch batch;
+    struct wire_entry entry;
+    uint64_t bytes = 0;
+
+    if (!wire_batch_open(&batch, message, fault)) {
+        return BROKER_REFUSED;
+    }
+    while (handled == BROKER_DONE && wire_batch_next(&batch, &entry)) {
+        struct broker_task *task = broker_worker_task(core, worker, entry.values[0]);
+
+        if (BASE_UNLIKELY(task == NULL)) {
+            handled = result_stray(core, worker, &entry);
+            continue;
+        }
+        bytes += task->size + entry.size;
+        if (BASE_UNLIKELY(!result_short(core, worker, &run, task, &entry))) {
+            count_run(core, worker, &run);
+            handled = result_long(core, task, &entry) ? BROKER_DONE : BROKER_NOMEM;
+        }
+    }
+    count_run(core, worker, &run);
+    if (batch.entry_count > 0) {
+        broker_worker_measure(core, worker, batch.entry_count, batch.extra[0], bytes);
+    }
+    broker_worker_place(core, worker);
+    return handled;
+}

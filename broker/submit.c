@@ -1,0 +1,243 @@
+/* SUBMIT. Almost all tasks are new, without a deadline: for these there is a short way, which counts
+ * what it did once for a run of them. */
+#include "broker/internal.h"
+
+/* ------------------------------------------------------------- the long way */
+
+/* What an earlier epoch or stream of this client had: somebody may be running it. */
+static enum broker_handled resent(struct broker_core *core, struct broker_task *task) {
+    static const char text[] = "it may have run when the broker or its connection was lost";
+    const struct wire_error error = {.message = {text, sizeof text - 1}};
+    enum broker_handled matched = broker_claim_match(core, task);
+
+    if (matched != BROKER_REFUSED) {
+        return matched;
+    }
+    if (core->settling) {
+        broker_task_set_state(task, BROKER_TASK_HELD);
+        base_list_push_back(&core->held, &task->node);
+    } else if ((task->class->flags & WIRE_FLAG_AT_MOST_ONCE) != 0) {
+        broker_task_fail(core, task, WIRE_KIND_LOST, &error);
+    } else {
+        broker_queue_add(core, task, false);
+    }
+    return BROKER_DONE;
+}
+
+static bool set_deadline(struct broker_core *core, struct broker_task *task) {
+    struct broker_extra *extra = broker_task_extra(core, task);
+
+    if (extra == NULL) {
+        return false;
+    }
+    extra->start_by_ns = broker_after(core, task->class->queue_ns);
+    broker_timer_set(core, &extra->timer, extra->start_by_ns);
+    return true;
+}
+
+/* Finds a place for the task's id. REFUSED without a fault: it has one already, since the message came
+ * before, and there was no memory for the rest of it. */
+static enum broker_handled take_slot(struct broker_core *core, struct broker_client *client,
+                                     struct broker_task *task, struct wire_fault *fault) {
+    struct broker_task *holder;
+
+    switch (broker_slot_take(core, &client->slots, task)) {
+    case BROKER_SLOT_TAKEN:
+        return BROKER_DONE;
+    case BROKER_SLOT_BUSY:
+        holder = broker_slot_holder(core, &client->slots, task->id);
+        if (holder->id == task->id) {
+            return BROKER_REFUSED;
+        }
+        /* The client uses the slot again, so it has given up the task that was there. */
+        broker_client_drop(core, holder);
+        return take_slot(core, client, task, fault);
+    case BROKER_SLOT_BEYOND:
+        broker_fault(fault, WIRE_REJECT_LIMIT, "SUBMIT: id: its slot is not below %u",
+                     BROKER_SLOTS_MAX);
+        return BROKER_REFUSED;
+    case BROKER_SLOT_NOMEM:
+        break;
+    }
+    return BROKER_NOMEM;
+}
+
+static enum broker_handled submit_one(struct broker_core *core, struct broker_class *class,
+                                      const struct wire_entry *entry, struct wire_fault *fault) {
+    struct broker_task *task = broker_task_new(core, class, entry);
+    enum broker_handled handled;
+
+    if (task == NULL) {
+        return BROKER_NOMEM;
+    }
+    handled = take_slot(core, class->client, task, fault);
+    if (handled != BROKER_DONE) {
+        broker_task_unmake(core, task);
+        return handled == BROKER_REFUSED && fault->text[0] == '\0' ? BROKER_DONE : handled;
+    }
+    core->stats.submitted++;
+    if (class->queue_ns != 0 && !set_deadline(core, task)) {
+        handled = BROKER_NOMEM;
+    } else if (entry->key[2] != 0) {
+        handled = resent(core, task);
+    } else {
+        broker_queue_add(core, task, false);
+    }
+    if (handled == BROKER_NOMEM) {
+        broker_task_end(core, task);
+        core->stats.submitted--;
+    }
+    return handled;
+}
+
+/* ------------------------------------------------------------ the short way */
+
+/* What a run of tasks that went the short way is to be counted as. */
+struct run {
+    struct broker_class *class;
+    uint32_t count;
+    uint64_t bytes;
+};
+
+static void count_run(struct broker_core *core, struct run *run) {
+    struct broker_queue *queue;
+    struct broker_client *client;
+
+    if (run->count == 0) {
+        return;
+    }
+    queue = run->class->queue;
+    client = run->class->client;
+    client->task_count += run->count;
+    client->task_bytes += run->bytes;
+    core->memory += (uint64_t)run->count * BROKER_TASK_BYTES;
+    core->stats.submitted += run->count;
+    core->queued += run->count;
+    queue->demand->queued += run->count;
+    queue->count += run->count;
+    if (queue->count == run->count) {
+        broker_queue_wake(core, queue);
+        broker_demand_watch(core, queue->demand);
+    }
+    run->count = 0;
+    run->bytes = 0;
+}
+
+/* Queues one task whose id has a free place in a page that is there, and whose payload fits into the
+ * record. False: it has to go the long way; nothing happened. */
+static inline bool submit_short(struct broker_core *core, struct run *run,
+                                const struct wire_entry *entry) {
+    struct broker_class *class = run->class;
+    struct broker_page *page = broker_slot_page(&class->client->slots, entry->values[0]);
+    uint32_t slot = (uint32_t)entry->values[0] % BROKER_PAGE_SLOTS;
+    struct base_node *root = &class->queue->tasks.root;
+    struct broker_task *task;
+    uint32_t index;
+
+    if (BASE_UNLIKELY(entry->size > BROKER_INLINE_BYTES || page == NULL ||
+                      page->index[slot] != BROKER_NO_TASK)) {
+        return false;
+    }
+    task = base_slab_alloc(&core->tasks, &index, NULL);
+    if (BASE_UNLIKELY(task == NULL)) {
+        return false;
+    }
+    BASE_ASSERT(index <= BROKER_INDEX_MASK);
+    page->index[slot] = index;
+    page->live++;
+    broker_task_init(task, class, entry, index);
+    broker_task_set_state(task, BROKER_TASK_QUEUED);
+    task->node.next = root;
+    task->node.prev = root->prev;
+    root->prev->next = &task->node;
+    root->prev = &task->node;
+    run->count++;
+    run->bytes += entry->size;
+    return true;
+}
+
+/* Takes back the first `count` tasks of a message that turned out to be wrong further on. */
+static void undo(struct broker_core *core, struct broker_client *client, struct wire_batch batch,
+                 uint32_t count) {
+    struct wire_entry entry;
+
+    for (; count > 0 && wire_batch_next(&batch, &entry); count--) {
+        struct broker_task *task = broker_slot_find(core, &client->slots, entry.values[0]);
+
+        if (task != NULL) {
+            broker_client_drop(core, task);
+            core->stats.submitted--;
+        }
+    }
+}
+
+static enum broker_handled submit_all(struct broker_core *core, struct broker_client *client,
+                                      struct wire_batch *batch, uint32_t *count,
+                                      struct wire_fault *fault) {
+    enum broker_handled handled = BROKER_DONE;
+    struct run run = {.count = 0};
+    struct wire_entry entry;
+    bool plain = false;
+
+    for (*count = 0; handled == BROKER_DONE && wire_batch_next(batch, &entry); ++*count) {
+        if (BASE_UNLIKELY(entry.new_group)) {
+            count_run(core, &run);
+            run.class = broker_class_of(client, entry.key[0]);
+            if (run.class == NULL) {
+                broker_fault(fault, WIRE_REJECT_MALFORMED, "SUBMIT: class: %u is not defined",
+                             (unsigned)entry.key[0]);
+                return BROKER_REFUSED;
+            }
+            plain = run.class->queue_ns == 0 && entry.key[2] == 0;
+        }
+        if (BASE_LIKELY(plain) && BASE_LIKELY(submit_short(core, &run, &entry))) {
+            continue;
+        }
+        count_run(core, &run);
+        handled = submit_one(core, run.class, &entry, fault);
+    }
+    count_run(core, &run);
+    return handled;
+}
+
+static uint64_t payload_bytes(const struct wire_message *message) {
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 1; i < message->frame_count; i++) {
+        bytes += message->frames[i]->size;
+    }
+    return bytes;
+}
+
+enum broker_handled broker_on_submit(struct broker_core *core, struct broker_session *session,
+                                     struct wire_message *message, struct wire_fault *fault) {
+    struct broker_client *client = broker_client_of(session);
+    uint64_t bytes = payload_bytes(message);
+    enum broker_handled handled;
+    struct wire_batch batch, start;
+    uint32_t count;
+
+    if (!wire_batch_open(&batch, message, fault)) {
+        return BROKER_REFUSED;
+    }
+    if (core->draining) {
+        broker_fault(fault, WIRE_REJECT_DRAINING, "SUBMIT: the broker is stopping");
+        return BROKER_REFUSED;
+    }
+    if (!broker_credit_use(core, client, batch.entry_count, bytes)) {
+        broker_fault(fault, WIRE_REJECT_LIMIT, "SUBMIT: %u tasks, %llu bytes are over the credit",
+                     batch.entry_count, (unsigned long long)bytes);
+        return BROKER_REFUSED;
+    }
+    start = batch;
+    fault->text[0] = '\0';
+    handled = submit_all(core, client, &batch, &count, fault);
+    broker_tasks_came(core);
+    if (BASE_UNLIKELY(handled != BROKER_DONE)) {
+        broker_credit_unuse(core, client, batch.entry_count, bytes);
+    }
+    if (BASE_UNLIKELY(handled == BROKER_REFUSED)) {
+        undo(core, client, start, count);
+    }
+    return handled;
+}
