@@ -53,6 +53,7 @@ static void done_callback_with_error(void **state) {
     (void)state;
 
     furrow_future *held = must(furrow_submit(pool, hold, "si", gate_path(), (int64_t)0));
+    gate_wait_started(1);
     furrow_future *future = must(furrow_submit(pool, fail_with, "is", (int64_t)42, "test"));
     assert_ok(furrow_future_add_done_callback(future, look, &seen));
     gate_open();
@@ -143,8 +144,8 @@ static void done_callback_already_cancelled(void **state) {
     (void)state;
 
     furrow_future *held = must(furrow_submit(pool, hold, "si", gate_path(), (int64_t)0));
-    furrow_future *future = must(furrow_submit(pool, add, "ii", (int64_t)1, (int64_t)2));
     gate_wait_started(1);
+    furrow_future *future = must(furrow_submit(pool, add, "ii", (int64_t)1, (int64_t)2));
     assert_true(furrow_future_cancel(future));
     expect_callback_at_once(future, FURROW_CANCELLED, FURROW_ECANCELLED);
     gate_open();
@@ -408,6 +409,7 @@ static void error_with_success(void **state) {
     (void)state;
 
     furrow_future *held = must(furrow_submit(pool, hold, "si", gate_path(), (int64_t)0));
+    gate_wait_started(1);
     struct waiter waiter = {
         .future = must(furrow_submit(pool, fail_with, "is", (int64_t)11, "late")),
         .for_error = true,

@@ -162,22 +162,21 @@ static void an_endless_loop_is_ended_by_its_run_timeout(void **state) {
 static void strict_breaks_at_the_first_death(void **state) {
     furrow_options options = FURROW_OPTIONS_INIT;
     options.strict = true;
-    furrow_executor *pool = conformance_open_with(1, &options, NULL);
+    furrow_executor *pool = conformance_open_with(8, &options, NULL);
     furrow_future *futures[5];
     (void)state;
 
-    furrow_future *bad = must(furrow_submit(pool, crash, "s", "kill"));
     for (int64_t i = 0; i < 5; i++) {
-        futures[i] = furrow_submit(pool, square, "i", i);
+        futures[i] = must(furrow_submit(pool, hold, "si", gate_path(), i));
     }
+    gate_wait_started(5);
+    furrow_future *bad = must(furrow_submit(pool, crash, "s", "kill"));
     const furrow_error *first = error_of(bad);
     assert_int_equal(first->kind, FURROW_ERROR_BROKEN);
     for (int i = 0; i < 5; i++) {
-        if (futures[i] != NULL) { /* not yet broken when it was submitted */
-            const furrow_error *error = error_of(futures[i]);
-            assert_int_equal(error->kind, FURROW_ERROR_BROKEN);
-            assert_ptr_not_equal(error, first);
-        }
+        const furrow_error *error = error_of(futures[i]);
+        assert_int_equal(error->kind, FURROW_ERROR_BROKEN);
+        assert_ptr_not_equal(error, first);
         furrow_future_unref(&futures[i]);
     }
     assert_null(furrow_submit(pool, square, "i", (int64_t)1));
@@ -345,8 +344,8 @@ static void expect_signalled(furrow_status (*signal_workers)(furrow_executor *))
     furrow_executor *pool = conformance_open(1);
 
     furrow_future *held = must(furrow_submit(pool, hold, "si", gate_path(), (int64_t)0));
-    furrow_future *waiting = must(furrow_submit(pool, mark, "si", gate_path(), (int64_t)1));
     gate_wait_started(1);
+    furrow_future *waiting = must(furrow_submit(pool, mark, "si", gate_path(), (int64_t)1));
     assert_ok(signal_workers(pool));
     const furrow_error *error = error_of(held);
     assert_true(error->kind == FURROW_ERROR_LOST || error->kind == FURROW_ERROR_BROKEN);
@@ -459,9 +458,9 @@ static void a_crash_after_shutdown_was_called(void **state) {
     (void)state;
 
     furrow_future *held = must(furrow_submit(pool, hold, "si", gate_path(), (int64_t)3));
+    gate_wait_started(1);
     furrow_future *bad = must(furrow_submit(pool, crash, "s", "kill"));
     furrow_future *good = must(furrow_submit(pool, square, "i", (int64_t)5));
-    gate_wait_started(1);
     assert_ok(furrow_shutdown(pool, 0));
     gate_open();
     assert_ok(furrow_shutdown(pool, FURROW_SHUTDOWN_WAIT));
