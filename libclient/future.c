@@ -10,7 +10,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/futex.h"
-#include "libclient/executor.h"
+#include "libclient/executor_private.h"
 #include "libclient/future_kept.h"
 #include "libclient/future_memory.h"
 #include "libclient/future_watch.h"
@@ -121,9 +121,6 @@ static void wake_and_drop(void *object) {
 /* end_slowly does what a future that has just become done owes to others. `before` is its word before
  * that; the caller has a reference. */
 static __attribute__((noinline)) void end_slowly(furrow_future *future, uint64_t before) {
-    if ((before & FUTURE_HOLDS) != 0) {
-        atomic_fetch_add(&future->executor->guests, 1);
-    }
     if ((before & FUTURE_WAITED) != 0) {
         future_keep(future);
         future_owe(wake_and_drop, future);
@@ -133,37 +130,63 @@ static __attribute__((noinline)) void end_slowly(furrow_future *future, uint64_t
     }
 }
 
-/* end is the one terminal transition. `drop` gives away a reference with it. False: it was done, and
- * the reference is still the caller's. */
-static bool end(furrow_future *future, furrow_future_state state, bool drop) {
-    furrow_executor *executor = future->executor;
-    uint64_t before = atomic_load_explicit(&future->word, memory_order_relaxed);
-    uint64_t after;
-    bool plain;
+#define OWES (FUTURE_WAITED | FUTURE_WATCHED | FUTURE_HOLDS)
 
-    do {
-        if ((before & FUTURE_STATE) >= FURROW_CANCELLED) {
-            return false;
+/* change is the one terminal transition: to FINISHED from whatever is not done, to CANCELLED from
+ * PENDING, or, `any`, also from RUNNING. With `drop`, and if nothing is owed, it gives away a reference.
+ * *before is the word as it was. False: it can't be.
+ *
+ * Who holds the future is on the way into the executor: on its behalf the executor gets a guest more,
+ * before it could be freed. */
+static bool change(furrow_future *future, furrow_future_state state, bool any, bool drop,
+                   uint64_t *before) {
+    furrow_executor *executor = future->executor;
+    bool counted = false;
+    bool changed = false;
+
+    *before = atomic_load_explicit(&future->word, memory_order_relaxed);
+    while (!changed) {
+        uint64_t after = (*before & ~FUTURE_STATE) | state;
+        uint64_t now = *before & FUTURE_STATE;
+
+        if (now >= FURROW_CANCELLED || (now == FURROW_RUNNING && !any)) {
+            break;
         }
-        plain = (before & (FUTURE_WAITED | FUTURE_WATCHED | FUTURE_HOLDS)) == 0;
-        after = (before & ~FUTURE_STATE) | state;
-        if (plain && drop) {
+        if (BASE_UNLIKELY((*before & FUTURE_HOLDS) != 0) && !counted) {
+            atomic_fetch_add(&executor->guests, 1);
+            counted = true;
+        }
+        if ((*before & OWES) == 0 && drop) {
             after -= FUTURE_REF_ONE;
         }
-    } while (!atomic_compare_exchange_weak_explicit(&future->word, &before, after,
-                                                    memory_order_acq_rel, memory_order_relaxed));
+        changed = atomic_compare_exchange_weak_explicit(&future->word, before, after,
+                                                        memory_order_acq_rel, memory_order_relaxed);
+    }
+    if (BASE_UNLIKELY(counted) && (!changed || (*before & FUTURE_HOLDS) == 0)) {
+        executor_guest_leave(executor);
+    }
+    return changed;
+}
+
+/* end makes a future done. `drop`: with it goes a reference of the caller's, but only if it returns
+ * true. */
+static bool end(furrow_future *future, furrow_future_state state, bool any, bool drop) {
+    furrow_executor *executor = future->executor;
+    uint64_t before;
+
+    if (!change(future, state, any, drop, &before)) {
+        return false;
+    }
     if (executor != NULL && executor->max_pending != 0) {
         executor_gate_leave(executor, 1);
     }
-    if (BASE_LIKELY(plain)) {
-        if (after >> 32 == 0) {
-            free_future(future);
+    if (BASE_UNLIKELY((before & OWES) != 0)) {
+        end_slowly(future, before);
+        if (drop) {
+            future_drop(future);
         }
-        return true;
-    }
-    end_slowly(future, before);
-    if (drop) {
-        future_drop(future);
+    } else if (drop && before >> 32 == 1) {
+        free_future(future);
     }
     return true;
 }
@@ -181,23 +204,7 @@ bool future_begin(furrow_future *future) {
 }
 
 bool future_cancel_now(furrow_future *future) {
-    uint64_t before = atomic_load_explicit(&future->word, memory_order_relaxed);
-    furrow_executor *executor = future->executor;
-
-    do {
-        if ((before & FUTURE_STATE) != FURROW_PENDING) {
-            return false;
-        }
-    } while (!atomic_compare_exchange_weak_explicit(&future->word, &before,
-                                                    before | FURROW_CANCELLED, memory_order_acq_rel,
-                                                    memory_order_relaxed));
-    if (executor != NULL && executor->max_pending != 0) {
-        executor_gate_leave(executor, 1);
-    }
-    if ((before & (FUTURE_WAITED | FUTURE_WATCHED | FUTURE_HOLDS)) != 0) {
-        end_slowly(future, before);
-    }
-    return true;
+    return end(future, FURROW_CANCELLED, false, false);
 }
 
 /* An error for which no memory is needed: [FURROW_ENOMEM, "out of memory", "", "", 0, 0, 0, 0]. */
@@ -245,13 +252,13 @@ static bool resolve(furrow_future *future, enum wire_kind kind, const void *data
                     struct wire_blob *blob, bool drop) {
     BASE_ASSERT(size <= UINT32_MAX);
     if (BASE_UNLIKELY(kind == WIRE_KIND_CANCELLED)) {
-        return end(future, FURROW_CANCELLED, drop);
+        return end(future, FURROW_CANCELLED, true, drop);
     }
     if (BASE_UNLIKELY(future_done(future))) {
         return false;
     }
     store_outcome(future, kind, data, size, blob);
-    return end(future, FURROW_FINISHED, drop);
+    return end(future, FURROW_FINISHED, true, drop);
 }
 
 bool future_resolve(furrow_future *future, enum wire_kind kind, const void *data, size_t size,

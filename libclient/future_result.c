@@ -65,6 +65,9 @@ furrow_status furrow_future_result(furrow_future *future, double timeout, const 
         return FURROW_OK;
     }
     keeper.allow_pointers = future->pointers; /* the resolver's until it is done */
+    keeper.keep = future_kept_memory;
+    keeper.user = future;
+    keeper.allow_pointers = future->pointers;
     va_start(arguments, format);
     unpacked = wire_value_unpack(future->task.data, future->task.size, format, &arguments, &keeper,
                                  &fault);

@@ -467,11 +467,13 @@ static void cancelled_calls_are_told(void **state) {
     for (int unordered = 0; unordered < 2; unordered++) {
         furrow_map_options options = options_of(2, FURROW_MAP_UNBOUNDED, unordered);
         furrow_executor *own = furrow_open("threads:1", NULL);
-        furrow_future *hold = furrow_submit(own, front_hold, "p", &gate);
         furrow_input *input = furrow_input_range(0, 5, 1);
         furrow_results *results;
+        furrow_future *hold;
         int64_t value;
 
+        gate.open = false;
+        hold = furrow_submit(own, front_hold, "p", &gate);
         gate_wait(&gate, unordered + 1);
         results = furrow_map(own, front_square, &options, &input);
         assert_int_equal(furrow_shutdown(own, FURROW_SHUTDOWN_CANCEL_FUTURES), FURROW_OK);
@@ -710,16 +712,17 @@ static void strings_live_until_the_next_call(void **state) {
 }
 
 static void large_chunks_of_large_arguments_are_cut(void **state) {
-    enum { COUNT = 50 };
+    enum { COUNT = 12 };
     furrow_map_options options = options_of(COUNT, FURROW_MAP_UNBOUNDED, false);
     const char *strings[COUNT];
-    char *text = malloc((2 << 20) + 1);
+    char *text = malloc((4 << 20) + 1);
     furrow_input *input;
     furrow_results *results;
 
     (void)state;
-    memset(text, 'x', 2 << 20);
-    text[2 << 20] = '\0';
+    options.timeout = -1;
+    memset(text, 'x', 4 << 20);
+    text[4 << 20] = '\0';
     for (int i = 0; i < COUNT; i++) {
         strings[i] = text;
     }
@@ -729,7 +732,7 @@ static void large_chunks_of_large_arguments_are_cut(void **state) {
         int64_t value;
 
         assert_int_equal(furrow_results_next(results, "i", &value), FURROW_OK);
-        assert_int_equal(value, 2 << 20);
+        assert_int_equal(value, 4 << 20);
     }
     furrow_results_close(&results);
     free(text);
