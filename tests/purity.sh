@@ -20,12 +20,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 status=0
 
-# symbols -u|--defined-only ARCHIVE: the external symbols that it asks for, or that it has.
-symbols() {
-    nm -g "$1" "$lib/lib$2.a" | awk 'NF >= 2 { print $NF }' | sort -u
-}
-
-# pure ARCHIVE [LAYER...]: checks one archive, which may use the layers given.
+# pure ARCHIVE [LAYER...]: checks one archive, which may use itself and the layers given, which were
+# checked before it.
 pure() {
     archive=$1
     if [ ! -f "$lib/lib$archive.a" ]; then
@@ -33,16 +29,18 @@ pure() {
         status=1
         return
     fi
-    symbols --defined-only "$archive" >"$work/own"
-    if [ ! -s "$work/own" ]; then
+    nm -g "$lib/lib$archive.a" >"$work/symbols"
+    awk 'NF == 3 { print $3 }' "$work/symbols" | sort -u >"$work/$archive"
+    if [ ! -s "$work/$archive" ]; then
         echo "$archive: the archive is empty"
         status=1
         return
     fi
     for provider in "$@"; do
-        [ ! -f "$lib/lib$provider.a" ] || symbols --defined-only "$provider"
-    done | sort -u - "$work/own" >"$work/provided"
-    symbols -u "$archive" | comm -23 - "$work/provided" | grep -Ev "$allowed" >"$work/foreign" || :
+        [ ! -f "$work/$provider" ] || cat "$work/$provider"
+    done | sort -u >"$work/provided"
+    awk 'NF == 2 { print $2 }' "$work/symbols" | sort -u | comm -23 - "$work/provided" |
+        grep -Ev "$allowed" >"$work/foreign" || :
     if [ -s "$work/foreign" ]; then
         echo "$archive: not pure, it uses"
         sed 's/^/    /' "$work/foreign"
