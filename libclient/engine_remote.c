@@ -32,7 +32,12 @@ static struct remote *remote_of(const struct engine *engine) {
     return engine->own;
 }
 
+/* The monitoring ends first: ZeroMQ's I/O thread, which all executors share, would block for ever in
+ * sending an event to a monitor that is closed. */
 static void close_sockets(struct remote *remote) {
+    if (remote->dealer != NULL) {
+        (void)zmq_socket_monitor(remote->dealer, NULL, 0);
+    }
     if (remote->monitor != NULL) {
         (void)zmq_close(remote->monitor);
         remote->monitor = NULL;
