@@ -298,7 +298,7 @@ static void local_leave(struct engine *engine) {
 static void local_signal(struct engine *engine, int signal_number) {
     struct local *local = engine_local_of(engine);
 
-    worker_supervisor_stop(local->supervisor);
+    worker_supervisor_interrupt(local->supervisor);
     if (signal_number != SIGTERM) {
         worker_supervisor_signal(local->supervisor, signal_number);
     }

@@ -177,6 +177,7 @@ static void handle(struct engine *engine, struct engine_request *request) {
         break;
     case ENGINE_SIGNAL:
         engine->transport->signal(engine, request->signal_number);
+        engine->transport->leave(engine); /* whoever does not heed it is killed before long */
         engine_break(engine, WIRE_KIND_LOST, "its workers were %s",
                      request->signal_number == SIGKILL ? "killed" : "terminated");
         break;

@@ -371,6 +371,20 @@ static void kill_workers(void **state) {
     expect_signalled(furrow_kill_workers);
 }
 
+static void a_task_that_does_not_heed_is_killed_after_terminate(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    (void)state;
+
+    furrow_future *spin = must(furrow_submit(pool, crash, "s", "spin"));
+    wait_for(furrow_future_running(spin));
+    double start = now_seconds();
+    assert_ok(furrow_terminate_workers(pool));
+    error_of(spin);
+    conformance_close();
+    assert_true(now_seconds() - start < 20.0);
+    furrow_future_unref(&spin);
+}
+
 static void signalling_before_the_start_is_no_error(void **state) {
     (void)state;
     assert_ok(furrow_terminate_workers(conformance_open(1)));
@@ -513,6 +527,7 @@ static const struct conformance_row rows[] = {
     ROW(a_failing_initializer_breaks_the_pool, ON_THREADS | ON_PROCESSES),
     ROW(terminate_workers, ON_PROCESSES),
     ROW(kill_workers, ON_PROCESSES),
+    ROW(a_task_that_does_not_heed_is_killed_after_terminate, ON_PROCESSES),
     ROW(signalling_before_the_start_is_no_error, ON_PROCESSES),
     ROW(signalling_is_for_processes_alone, ON_THREADS | ON_REMOTE),
     ROW(a_crash_at_any_stage_of_a_task, ON_WORKERS),
