@@ -6,6 +6,8 @@
  * the workers each gets the same share, so that a small backlog is spread over all. */
 #include "broker/internal.h"
 
+/* Work that is so short is not worth a message of its own, even if another worker is idle. */
+#define GRAIN_NS (5 * UINT64_C(1000))
 /* How much work a client may have done before it is the next one's turn. */
 #define TURN_NS        (250 * UINT64_C(1000))
 #define TURN_TASKS_MAX 64u
@@ -218,6 +220,12 @@ static void rotate(struct base_list *ring, struct base_node *node) {
     }
 }
 
+static uint32_t grain(const struct broker_worker *worker) {
+    return worker->mean_ns == 0 || worker->mean_ns > GRAIN_NS
+               ? 1
+               : (uint32_t)(GRAIN_NS / worker->mean_ns);
+}
+
 /* A worker's share of what a demand has queued: the same for all in a round of the workers. */
 static uint32_t share(struct broker_core *core, struct broker_offer *offer,
                       const struct broker_demand *demand, bool idle) {
@@ -228,7 +236,21 @@ static uint32_t share(struct broker_core *core, struct broker_offer *offer,
         offer->slice = (demand->queued + core->willing - 1) / core->willing;
     }
     offer->round--;
-    return offer->slice > 0 ? offer->slice : 1;
+    return offer->slice;
+}
+
+/* How many tasks a worker gets now: its share, or so many that the message is worth it; an idle one at
+ * first no more than it has threads, since others may be idle too. */
+static uint32_t portion(struct broker_core *core, struct broker_offer *offer,
+                        const struct broker_worker *worker, const struct broker_queue *queue,
+                        bool idle) {
+    uint32_t worth = least(grain(worker), worker->limit);
+    uint32_t most = !idle ? worker->limit : worker->slots > worth ? worker->slots : worth;
+    uint32_t count = share(core, offer, queue->demand, idle);
+
+    BASE_ASSERT(worker->held < most);
+    count = count > worth ? count : worth;
+    return least(least(count, most - worker->held), queue->count);
 }
 
 static struct broker_worker *first_worker(const struct base_list *ring) {
@@ -254,10 +276,7 @@ static bool visit(struct broker_core *core, struct broker_offer *offer) {
         return true;
     }
     worker = first_worker(idle ? &offer->idle : &offer->credit);
-    BASE_ASSERT(worker->held < (idle ? worker->slots : worker->limit));
-    count = share(core, offer, queue->demand, idle);
-    count = least(count, (idle ? worker->slots : worker->limit) - worker->held);
-    count = least(count, queue->count);
+    count = portion(core, offer, worker, queue, idle);
     if (ring->root.next != ring->root.prev) { /* others wait for their turn */
         if (turn->left == 0) {
             turn->left = turn_tasks(worker);
