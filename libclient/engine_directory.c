@@ -161,8 +161,9 @@ void engine_directory_remove(struct engine_directory *directory) {
     }
     *at = directory->next;
     pthread_mutex_unlock(&list_lock);
-    remove_at(AT_FDCWD, directory->path);
+    /* First, because removing takes a descriptor, and there may be no other. */
     (void)close(directory->lock_fd);
+    remove_at(AT_FDCWD, directory->path);
 }
 
 /* At exit, for executors that were never closed. A child that the user forked has copies of them, but
