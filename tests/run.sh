@@ -4,17 +4,20 @@
 #
 #   sh tests/run.sh            everything, about a quarter of an hour on two cores
 #   sh tests/run.sh --quick    the release build and its tests alone
+#   sh tests/run.sh --compose  docker-compose.yml in a real engine alone (as root, or where one runs)
 #
 # Each variant has its directory under build/, so a second run builds only what has changed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
 quick=false
+compose=false
 case "${1:-}" in
 "") ;;
 --quick) quick=true ;;
+--compose) compose=true ;;
 *)
-    echo "usage: sh tests/run.sh [--quick]" >&2
+    echo "usage: sh tests/run.sh [--quick|--compose]" >&2
     exit 2
     ;;
 esac
@@ -106,6 +109,12 @@ finish() {
     [ "$failed" -eq 0 ]
     exit
 }
+
+if $compose; then
+    section "Docker Compose"
+    check sh tests/e2e/compose.sh --cache build/docker
+    finish
+fi
 
 section "Packages"
 if ! sh deploy/install-deps.sh test; then
