@@ -224,16 +224,16 @@ void engine_workers_watch(struct engine *engine) {
     struct worker_supervisor_event event;
 
     start_if_needed(engine);
+    if (engine->raw_ns >= local->kill_ns) {
+        local->kill_ns = UINT64_MAX;
+        worker_supervisor_signal(local->supervisor, SIGKILL);
+    }
     if (!local->supervise && engine->raw_ns < worker_supervisor_deadline(local->supervisor)) {
         return;
     }
     local->supervise = false;
     while (worker_supervisor_next(local->supervisor, engine->raw_ns, &event)) {
         handle_event(engine, &event);
-    }
-    if (engine->raw_ns >= local->kill_ns) {
-        local->kill_ns = UINT64_MAX;
-        worker_supervisor_signal(local->supervisor, SIGKILL);
     }
 }
 
