@@ -150,7 +150,10 @@ static bool adopt_prepare(struct broker_core *core, struct broker_worker *worker
 static void adopt(struct broker_core *core, struct broker_worker *worker, struct broker_task *task,
                   uint64_t lease, uint32_t attempt) {
     task->extra->old_lease = lease;
-    task->flags |= BROKER_TASK_OLD | BROKER_TASK_CONFIRMED;
+    task->flags |= BROKER_TASK_OLD;
+    if (worker->claiming) {
+        task->flags |= BROKER_TASK_CONFIRMED;
+    }
     task->attempt = (uint16_t)attempt;
     task->worker = worker;
     broker_task_set_state(task, BROKER_TASK_LEASED);
@@ -283,7 +286,9 @@ static bool claim_one(struct broker_core *core, struct broker_worker *worker,
     struct broker_claim *other;
 
     if (task != NULL && task->id == entry->values[1]) {
-        task->flags |= BROKER_TASK_CONFIRMED; /* we know: it registers anew in the same epoch */
+        if (worker->claiming) { /* it registers anew in the same epoch */
+            task->flags |= BROKER_TASK_CONFIRMED;
+        }
         return true;
     }
     task = find_task(core, &session, entry->values[1]);

@@ -172,7 +172,7 @@ static void detach_lease(struct broker_core *core, struct broker_task *task) {
         base_idmap_remove(&worker->old, task->extra->old_lease);
         task->flags &= (uint8_t)~BROKER_TASK_OLD;
     }
-    task->flags &= (uint8_t)~BROKER_TASK_UNSTARTED;
+    task->flags &= (uint8_t) ~(BROKER_TASK_UNSTARTED | BROKER_TASK_CONFIRMED);
     if (worker->alone == task) {
         worker->alone = NULL;
     }

@@ -289,6 +289,37 @@ static void a_worker_that_registers_anew_in_the_same_epoch_keeps_its_leases(void
     assert_int_equal(world_stats(world).reruns, 0);
 }
 
+/* What was confirmed once says nothing about a later lease. */
+static void a_lease_that_never_arrived_is_given_again_however_often(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+    uint64_t lease;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    worker = peer_new(world, WIRE_WORKER);
+    submit(client, 0, 1);
+    peer_hello(worker);
+    world_flush(world);
+    lease = expect_run(worker, 1);
+    claim(worker, true, client, lease, 1,
+          1); /* it had the task before it could say that it has none */
+    for (int i = 0; i < 3; i++) {
+        give_back(worker, lease, true);
+        world_flush(world);
+        expect_run(worker, 1);
+        worker->epoch = 0;
+        worker_returns(worker);
+        claim_nothing(worker); /* the RUN was lost */
+        world_flush(world);
+        lease = expect_run(worker, 1);
+    }
+    give_value(worker, lease, "v", 1);
+    world_flush(world);
+    expect_outcome(client, 1, WIRE_KIND_VALUE);
+}
+
 static void a_claim_of_a_queued_task_is_taken_even_after_settling(void **state) {
     struct world *world = *state;
     struct stage stage = begin(world, 1);
@@ -342,6 +373,7 @@ int main(void) {
         TEST(a_claimed_task_whose_worker_dies_is_charged),
         TEST(cancel_while_settling_waits_for_the_claim),
         TEST(a_worker_that_registers_anew_in_the_same_epoch_keeps_its_leases),
+        TEST(a_lease_that_never_arrived_is_given_again_however_often),
         TEST(a_claim_of_a_queued_task_is_taken_even_after_settling),
         TEST(more_claims_than_a_worker_may_hold_are_refused),
     };
