@@ -181,9 +181,9 @@ running worker 3 || fail "not three workers"
 
 say "who may do what"
 for id in $(docker ps -q --filter "label=com.docker.compose.project=$project"); do
-    docker top "$id" -eo uid,args >"$work/top"
+    docker top "$id" -eo pid,uid,args >"$work/top"
     [ "$(wc -l <"$work/top")" -gt 1 ] || fail "a container without processes"
-    ! awk 'NR > 1 && $1 != 7700' "$work/top" | grep . || fail "a process that is not user 7700"
+    ! awk 'NR > 1 && $2 != 7700' "$work/top" | grep . || fail "a process that is not user 7700"
     [ -z "$(docker port "$id")" ] || fail "a port is published"
 done
 echo "every process is user 7700, and no port is published"
