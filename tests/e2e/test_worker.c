@@ -298,7 +298,7 @@ static void a_running_task_outlives_its_broker(void **state) {
 
 int main(int argc, char **argv) {
     furrow_init(&argc, &argv);
-    faults_init();
+    faults_init(110);
 #define TEST(name) cmocka_unit_test_setup_teardown(name, faults_set_up, faults_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(help_and_version_are_printed),

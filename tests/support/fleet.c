@@ -100,7 +100,7 @@ static bool read_endpoint(struct fleet *fleet, const char *path) {
     return false;
 }
 
-static bool start_broker(struct fleet *fleet, const struct fleet_options *options) {
+bool fleet_start_broker(struct fleet *fleet, const struct fleet_options *options) {
     char port_file[PATH_MAX];
     struct arguments arguments = {.count = 0};
 
@@ -141,7 +141,7 @@ pid_t fleet_start_worker(struct fleet *fleet, const struct fleet_options *option
 
 bool fleet_start(struct fleet *fleet, const struct fleet_options *options) {
     memset(fleet, 0, sizeof *fleet);
-    if (start_broker(fleet, options)) {
+    if (fleet_start_broker(fleet, options)) {
         if (options->workers == 0) {
             return true;
         }

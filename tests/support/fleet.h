@@ -28,6 +28,9 @@ bool fleet_start(struct fleet *fleet, const struct fleet_options *options);
 /* fleet_start_worker starts one more supervisor with its worker processes for a fleet. Returns its
  * pid, or -1. */
 pid_t fleet_start_worker(struct fleet *fleet, const struct fleet_options *options);
+/* fleet_start_broker starts the broker alone, for a fleet whose broker has died; options->listen may
+ * be what fleet->url was. Returns as fleet_start. */
+bool fleet_start_broker(struct fleet *fleet, const struct fleet_options *options);
 /* fleet_stop ends both by SIGTERM, and by SIGKILL after 10 s. False: SIGKILL was needed. */
 bool fleet_stop(struct fleet *fleet);
 /* fleet_end ends one process that this program started, likewise; *pid becomes 0. */
