@@ -273,26 +273,68 @@ static __attribute__((noinline)) struct executor_class *find_class(
     return class_;
 }
 
+/* What this thread asked for last with options of its own: most programs use the same ones over and
+ * over. (Tags are left out: their text may change.) */
+static _Thread_local struct {
+    uint64_t serial; /* of the executor; 0: nothing yet */
+    const furrow_function *function;
+    uint32_t index; /* of the function; a module at the same address may have another one */
+    uint32_t flags;
+    furrow_submit_options options;
+    struct executor_class *class_;
+} last __attribute__((tls_model("initial-exec")));
+
+static bool same_options(const furrow_submit_options *a, const furrow_submit_options *b) {
+    return a->priority == b->priority && a->max_attempts == b->max_attempts &&
+           a->at_most_once == b->at_most_once && a->queue_timeout == b->queue_timeout &&
+           a->run_timeout == b->run_timeout && a->retries == b->retries &&
+           a->retry_delay == b->retry_delay && a->tags == NULL && b->tags == NULL;
+}
+
+static struct executor_class *find_with_options(furrow_executor *executor,
+                                                const furrow_function *function,
+                                                const furrow_submit_options *options,
+                                                uint32_t flags) {
+    struct executor_class *class_;
+
+    if (last.serial == executor->serial && last.serial != 0 && last.function == function &&
+        last.index == function->index && last.flags == flags &&
+        same_options(&last.options, options)) {
+        return last.class_;
+    }
+    class_ = find_class(executor, function, function->name, strlen(function->name), options, flags);
+    if (class_ != NULL && options->tags == NULL) {
+        last.serial = executor->serial;
+        last.function = function;
+        last.index = function->index;
+        last.flags = flags;
+        last.options = *options;
+        last.class_ = class_;
+    }
+    return class_;
+}
+
 struct executor_class *executor_class_of(furrow_executor *executor, const furrow_function *function,
                                          const char *name, size_t name_size,
                                          const furrow_submit_options *options, uint32_t flags) {
-    if (BASE_LIKELY(function != NULL)) {
-        struct executor_class_table *table =
-            atomic_load_explicit(&executor->table, memory_order_acquire);
+    struct executor_class_table *table;
 
-        if (BASE_LIKELY(options == NULL && flags == 0 && table != NULL &&
-                        function->index < table->count)) {
-            struct executor_class *class_ =
-                atomic_load_explicit(&table->entries[function->index], memory_order_acquire);
-
-            if (BASE_LIKELY(class_ != NULL && class_->function == function)) {
-                return class_;
-            }
-        }
-        name = function->name;
-        name_size = strlen(name);
+    if (BASE_UNLIKELY(function == NULL)) {
+        return find_class(executor, NULL, name, name_size, options, flags);
     }
-    return find_class(executor, function, name, name_size, options, flags);
+    if (options != NULL) {
+        return find_with_options(executor, function, options, flags);
+    }
+    table = atomic_load_explicit(&executor->table, memory_order_acquire);
+    if (BASE_LIKELY(flags == 0 && table != NULL && function->index < table->count)) {
+        struct executor_class *class_ =
+            atomic_load_explicit(&table->entries[function->index], memory_order_acquire);
+
+        if (BASE_LIKELY(class_ != NULL && class_->function == function)) {
+            return class_;
+        }
+    }
+    return find_class(executor, function, function->name, strlen(function->name), NULL, flags);
 }
 
 void executor_classes_free(furrow_executor *executor) {

@@ -5,6 +5,8 @@
  * all      submit all tasks one by one, then read all results in order
  * window   the same with a window of 1,000 tasks outstanding
  * call     as `all`, with furrow_submit_call
+ * options  as `window`, with options of its own (that change nothing)
+ * urgent   as `window`, with a priority
  * map      10 times as many calls by a map in chunks of 100
  * map1     as many calls by a map, one a task
  * any      the same, unordered
@@ -94,20 +96,40 @@ static void all(void) {
     printf("%-8s %7.1f ns a submit\n", "", (double)(submitted - start) / (double)count);
 }
 
-static void window(void) {
+/* window keeps WINDOW tasks outstanding, submitted with `options`. */
+static void keep_window(const char *name, const furrow_submit_options *options) {
     enum { WINDOW = 1000 };
     double cpu = cpu_seconds();
     uint64_t start = base_clock_ns();
 
     for (size_t i = 0; i < count + WINDOW; i++) {
+        furrow_future **future = &futures[i % WINDOW];
+
         if (i >= WINDOW) {
-            read_result(&futures[i % WINDOW], i - WINDOW);
+            read_result(future, i - WINDOW);
         }
         if (i < count) {
-            futures[i % WINDOW] = submit(i);
+            *future = furrow_submit_with(pool, options, bench_noop, "i", (int64_t)i);
         }
     }
-    report("window", count, start, cpu);
+    report(name, count, start, cpu);
+}
+
+static void window(void) {
+    keep_window("window", NULL);
+}
+
+static void with_options(void) {
+    furrow_submit_options options = FURROW_SUBMIT_OPTIONS_INIT;
+
+    keep_window("options", &options);
+}
+
+static void urgent(void) {
+    furrow_submit_options options = FURROW_SUBMIT_OPTIONS_INIT;
+
+    options.priority = 1;
+    keep_window("urgent", &options);
 }
 
 static void calls(void) {
@@ -228,8 +250,9 @@ static const struct {
     const char *name;
     void (*run)(void);
 } cases[] = {
-    {"all", all},       {"window", window}, {"call", calls},        {"map", run_map},
-    {"map1", run_map1}, {"any", run_any},   {"complete", complete}, {"trip", trips},
+    {"all", all},           {"window", window}, {"call", calls},    {"options", with_options},
+    {"urgent", urgent},     {"map", run_map},   {"map1", run_map1}, {"any", run_any},
+    {"complete", complete}, {"trip", trips},
 };
 
 int main(int argc, char **argv) {
