@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -165,6 +166,35 @@ free_actions:
     return error;
 }
 
+#define SELF "/proc/self/exe"
+
+/* The path of this program: so it has its own name in lists of processes, and tools that run it under
+ * theirs (valgrind) are understood. A file that was replaced or removed meanwhile is found by SELF. */
+static const char *own_path(char *path, size_t size) {
+    static const char removed[] = " (deleted)";
+    ssize_t length = readlink(SELF, path, size);
+
+    if (length <= 0 || (size_t)length >= size) {
+        return SELF;
+    }
+    path[length] = '\0';
+    if ((size_t)length >= sizeof removed &&
+        strcmp(path + length - (sizeof removed - 1), removed) == 0) {
+        return SELF;
+    }
+    return access(path, X_OK) == 0 ? path : SELF;
+}
+
+/* Returns 0, or an errno. */
+static int watch(struct worker_spawned *spawned) {
+    spawned->pid_fd = pidfd_open(spawned->pid, 0);
+    spawned->exact = spawned->pid_fd >= 0;
+    if (!spawned->exact && errno == ENOSYS) {
+        spawned->pid_fd = fcntl(spawned->control_fd, F_DUPFD_CLOEXEC, WORKER_FD_FREE);
+    }
+    return spawned->pid_fd >= 0 ? 0 : errno;
+}
+
 /* Nobody could watch it, so it may not live. */
 static void kill_unwatched(pid_t pid) {
     (void)kill(-pid, SIGKILL);
@@ -176,19 +206,21 @@ int worker_spawn(const struct worker_settings *settings, const char *program, co
                  int arguments_fd, struct worker_spawned *spawned) {
     struct ends ends = {-1, -1, -1, arguments_fd};
     char **argv = worker_settings_print(settings, argv0);
+    char path[PATH_MAX];
     int error = ENOMEM;
 
-    *spawned = (struct worker_spawned){0, -1, -1, -1, NULL};
+    *spawned =
+        (struct worker_spawned){.pid_fd = -1, .lifeline_fd = -1, .control_fd = -1, .exact = false};
     if (argv != NULL) {
         error = connect_ends(spawned, &ends, settings->threads);
     }
     if (error == 0) {
-        error = run(&spawned->pid, program != NULL ? program : "/proc/self/exe", argv, &ends);
+        error = run(&spawned->pid, program != NULL ? program : own_path(path, sizeof path), argv,
+                    &ends);
     }
     if (error == 0) {
-        spawned->pid_fd = pidfd_open(spawned->pid, 0);
-        if (spawned->pid_fd < 0) {
-            error = errno;
+        error = watch(spawned);
+        if (error != 0) {
             kill_unwatched(spawned->pid);
         }
     }

@@ -2,6 +2,7 @@
 #ifndef WORKER_SPAWN_H
 #define WORKER_SPAWN_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "worker/wiring.h"
@@ -9,7 +10,11 @@
 /* The supervisor's ends. */
 struct worker_spawned {
     pid_t pid;
-    int pid_fd;
+    int pid_fd; /* becomes readable when it dies */
+    /* pid_fd is a pidfd. Where there are none (before Linux 5.3, in valgrind 3.19) it is a copy of
+     * control_fd: readable for other reasons too, and not while a process lives that the child has
+     * forked. */
+    bool exact;
     int lifeline_fd; /* to be kept open for as long as the child shall live */
     int control_fd;
     struct worker_box *box;
@@ -21,7 +26,7 @@ struct worker_spawned {
  * arguments_fd  the initializer's arguments, or -1; below WORKER_FD_FREE it is no good
  *
  * It blocks until the new program has been loaded, or could not be. Returns 0, or an errno: ENOENT,
- * EACCES, ENOEXEC and others of execve; EAGAIN, ENOMEM, EMFILE, ENFILE; ENOSYS (a kernel before 5.3). */
+ * EACCES, ENOEXEC and others of execve; EAGAIN, ENOMEM, EMFILE, ENFILE. */
 int worker_spawn(const struct worker_settings *settings, const char *program, const char *argv0,
                  int arguments_fd, struct worker_spawned *spawned);
 

@@ -251,11 +251,14 @@ static void read_records(struct worker_supervisor *supervisor, struct child *chi
 
 /* Takes note of how it ended. False: it has not. */
 static bool reap(struct child *child, int flags) {
+    const struct worker_spawned *spawned = &child->spawned;
+    idtype_t type = spawned->exact ? P_PIDFD : P_PID;
+    id_t id = (id_t)(spawned->exact ? spawned->pid_fd : spawned->pid);
     siginfo_t info = {0};
     int rc;
 
     do {
-        rc = waitid(P_PIDFD, (id_t)child->spawned.pid_fd, &info, WEXITED | flags);
+        rc = waitid(type, id, &info, WEXITED | flags);
     } while (rc != 0 && errno == EINTR);
     if (rc == 0 && info.si_pid == 0) {
         return false;

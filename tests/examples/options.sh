@@ -38,3 +38,9 @@ ends 0 "7 is prime: true" env FURROW_EXECUTOR=threads:1 "$programs/primes" 7
 ends 1 "can't open the executor" env FURROW_EXECUTOR=nonsense: "$programs/primes" 7
 ends 0 "7 is prime: true" env FURROW_EXECUTOR=nonsense: "$programs/primes" --executor threads:1 7
 ends 0 "7 is prime: true" env -u FURROW_EXECUTOR "$programs/primes" 7
+
+# A program whose file was removed meanwhile, say by an update, still starts itself as its workers.
+cp "$programs/primes" .
+# shellcheck disable=SC2016 # the inner shell expands it
+ends 0 "7 is prime: true" sh -c 'exec 3<primes && rm primes && exec /proc/self/fd/3 "$@"' sh \
+    --executor processes:1 7
