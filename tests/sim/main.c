@@ -85,6 +85,8 @@ int main(int argc, char **argv) {
     struct wish wish = {0};
     struct sim_counts sum = {0};
     double virtual_seconds = 0;
+    uint64_t slowest_ns = 0;
+    uint64_t slowest = wish.from;
     double began = seconds_now();
     uint64_t failed = 0;
     unsigned never = 0;
@@ -108,9 +110,17 @@ int main(int argc, char **argv) {
         }
         add_counts(&sum, &result.counts);
         virtual_seconds += (double)result.virtual_ns / 1e9;
+        if (result.recovery_ns > slowest_ns) {
+            slowest_ns = result.recovery_ns;
+            slowest = seed;
+        }
     }
     if (wish.stats) {
         never = print_counts(&sum);
+        printf(
+            "%14.3f  seconds from the end of faults to the end of all tasks, at most (seed %" PRIu64
+            ")\n",
+            (double)slowest_ns / 1e9, slowest);
     }
     printf("%" PRIu64 " seeds, %" PRIu64 " failed; %.0f cluster-seconds in %.1f s\n",
            wish.to - wish.from + 1, failed, virtual_seconds, seconds_now() - began);

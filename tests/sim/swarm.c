@@ -535,6 +535,7 @@ bool swarm_play(uint64_t seed, FILE *trace, struct swarm_result *result) {
     struct swarm swarm = {0};
     struct sim_options options;
     uint64_t pause_ns;
+    uint64_t calm_ns;
 
     memset(result, 0, sizeof *result);
     base_rng_init(&swarm.rng, seed ^ UINT64_C(0x5eed5eed5eed5eed));
@@ -552,7 +553,9 @@ bool swarm_play(uint64_t seed, FILE *trace, struct swarm_result *result) {
         act(&swarm, draw_deed(&swarm));
     }
     make_good(&swarm);
+    calm_ns = sim_now(swarm.sim);
     if (sim_finish(swarm.sim, CALM_NS)) {
+        result->recovery_ns = sim_now(swarm.sim) - calm_ns;
         try_once_more(&swarm);
     }
     if (sim_failure(swarm.sim) != NULL) {

@@ -9,6 +9,7 @@ struct swarm_result {
     char failure[512]; /* empty: all is well */
     struct sim_counts counts;
     uint64_t virtual_ns;
+    uint64_t recovery_ns; /* from the end of the faults to the end of all tasks */
 };
 
 /* swarm_play plays one seed; `trace` may be NULL. Returns whether all is well. */

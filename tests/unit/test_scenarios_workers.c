@@ -281,6 +281,37 @@ static void a_task_that_waits_too_long_fails(void **state) {
     finish(sim);
 }
 
+static void the_wait_at_a_worker_counts_as_waiting(void **state) {
+    struct sim *sim = scenario(SEED);
+    uint32_t client = sim_add_client(sim);
+    uint32_t worker = sim_add_worker(sim, 1);
+
+    (void)state;
+    for (int i = 0; i < 2000; i++) {
+        sim_submit(sim, client, .work_us = 20);
+    }
+    for (int i = 0; i < 6; i++) {
+        sim_submit(sim, client, .work_us = 300000, .queue_ms = 700);
+    }
+    for (int i = 0; i < 1000 && sim_task_at(sim, 2000)->starts == 0; i++) {
+        sim_run_for(sim, SIM_MS);
+    }
+    assert_true(sim_worker_waiting(sim, worker) > 3);
+    finish_tasks(sim);
+    for (uint64_t i = 2000; i < 2006; i++) {
+        struct sim_task *task = sim_task_at(sim, i);
+
+        if (i < 2003) { /* begun after 0, 300 and 600 ms */
+            assert_value(task);
+        } else {
+            assert_kind(task, WIRE_KIND_DEADLINE);
+            assert_int_equal(task->starts, 0);
+            assert_in_range(task->resolved_ns - task->submitted_ns, 690 * SIM_MS, 900 * SIM_MS);
+        }
+    }
+    finish(sim);
+}
+
 static void a_task_that_runs_too_long_is_told(void **state) {
     struct sim *sim = scenario(SEED);
     uint32_t client = sim_add_client(sim);
@@ -329,6 +360,7 @@ int main(void) {
         cmocka_unit_test(a_worker_that_drains_finishes_what_it_has),
         cmocka_unit_test(a_worker_retires_after_its_number_of_tasks),
         cmocka_unit_test(a_task_that_waits_too_long_fails),
+        cmocka_unit_test(the_wait_at_a_worker_counts_as_waiting),
         cmocka_unit_test(a_task_that_runs_too_long_is_told),
         cmocka_unit_test(a_task_that_does_not_listen_loses_its_process),
     };
