@@ -153,6 +153,8 @@ say "building the images"
 docker_compose=docker-compose
 if docker compose version >/dev/null 2>&1; then
     docker_compose="docker compose"
+elif ! command -v docker-compose >/dev/null; then
+    fail "there is an engine, but neither docker compose nor docker-compose"
 fi
 quietly compose build
 page sdk
@@ -204,7 +206,7 @@ services:
               "--processes", "$FURROW_PROCESSES"]
     volumes: ["$FURROW_MODULES:/modules:ro"]
   client:
-    command: ["/modules/compose_job", "2400", "50"]
+    command: ["/modules/compose_job", "4800", "50"]
     volumes: ["$FURROW_MODULES:/modules:ro"]
 END
 say "a job for three workers with a module in a volume"
@@ -242,7 +244,7 @@ going "four workers"
 page scale
 eventually 20 running worker 4 || fail "not four workers"
 going "waiting for the job"
-finishes "$client" "2400 results, all right"
+finishes "$client" "4800 results, all right"
 say "the job's results are right"
 
 say "stopping: each finishes and ends with 0"
