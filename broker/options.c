@@ -167,6 +167,21 @@ bool broker_endpoint_is_local(const char *endpoint) {
            (size == 9 && starts_with(host, "localhost"));
 }
 
+/* ZeroMQ takes any number for a port, modulo 65536. */
+static bool is_endpoint(const char *endpoint) {
+    uint64_t number;
+    const char *port;
+
+    if (starts_with(endpoint, "ipc://")) {
+        return endpoint[strlen("ipc://")] != '\0';
+    }
+    if (!starts_with(endpoint, "tcp://")) {
+        return false;
+    }
+    port = strrchr(endpoint, ':') + 1;
+    return strcmp(port, "*") == 0 || parse_number(port, 0, UINT16_MAX, &number);
+}
+
 static bool check_endpoints(struct broker_options *options, char *error, size_t error_bytes) {
     if (options->endpoint_count == 0) {
         options->endpoints[options->endpoint_count++] = DEFAULT_ENDPOINT;
@@ -174,8 +189,8 @@ static bool check_endpoints(struct broker_options *options, char *error, size_t 
     for (size_t i = 0; i < options->endpoint_count; i++) {
         const char *endpoint = options->endpoints[i];
 
-        if (!starts_with(endpoint, "tcp://") && !starts_with(endpoint, "ipc://")) {
-            snprintf(error, error_bytes, "--listen %s: it must begin with tcp:// or ipc://",
+        if (!is_endpoint(endpoint)) {
+            snprintf(error, error_bytes, "--listen %s: neither tcp://HOST:PORT nor ipc://PATH",
                      endpoint);
             return false;
         }

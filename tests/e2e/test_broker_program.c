@@ -76,6 +76,10 @@ static void wrong_use_says_what_is_wrong(void **state) {
     assert_int_equal(RUN(text, "--log-level", "loud"), 2);
     assert_int_equal(RUN(text, "--listen"), 2);
     assert_int_equal(RUN(text, "--listen", "http://127.0.0.1:80"), 2);
+    assert_int_equal(RUN(text, "--listen", "tcp://127.0.0.1"), 2);
+    assert_int_equal(RUN(text, "--listen", "tcp://127.0.0.1:99999"), 2);
+    assert_int_equal(RUN(text, "--listen", "tcp://127.0.0.1:80x"), 2);
+    assert_int_equal(RUN(text, "--listen", "ipc://"), 2);
     assert_int_equal(RUN(text, "somewhere"), 2);
 }
 
