@@ -313,6 +313,11 @@ typedef struct furrow_submit_options {
  * future (one reference, the caller's), without waiting for the task. It blocks only while
  * max_pending tasks are unfinished. `function` was declared by FURROW_TASK or FURROW_TASK_EXTERN;
  * that it exists is checked by the compiler.
+ *
+ * Tasks start in the order of submission on `threads:`. A broker (`processes:` has one inside) starts
+ * those of one function, priority and set of tags in that order, and different ones in turn, so that
+ * none has to wait for a million of another.
+ *
  * Errors: FURROW_EARGS (format), FURROW_ETOOBIG (over 256 MiB), FURROW_EINVAL (an option),
  * FURROW_ESHUTDOWN, FURROW_EBROKEN, FURROW_EUNSUPPORTED (p outside `threads:`), FURROW_ENOMEM.
  * Nothing was submitted then. */
