@@ -12,7 +12,7 @@ set -eu
 
 build_packages="gcc libc6-dev cmake ninja-build pkg-config libzmq3-dev libmsgpack-dev libpng-dev"
 test_packages="libcmocka-dev clang clang-format valgrind procps mandoc iproute2"
-compose_packages="docker.io docker-compose debootstrap iptables ca-certificates"
+compose_packages="docker.io docker-compose debootstrap iptables iproute2 ca-certificates"
 
 case "${1:-}" in
 build) packages=$build_packages ;;

@@ -5,9 +5,9 @@
 #   engine_base IMAGE    the base image is there: pulled, or made of Debian's packages
 #   engine_release       stops what engine_use started; always safe to call
 #
-# An engine of its own keeps everything under DIR, which is left behind as a cache of images, so
-# that nothing else on the machine is touched. It takes root; Debian's docker.io is installed if
-# there is no engine to start. engine_own is true after it was started.
+# An engine of its own keeps everything under DIR, which is left behind as a cache of images. What it
+# does to the machine's network is undone by engine_release. It takes root; Debian's docker.io is
+# installed if there is no engine to start. engine_own is true after it was started.
 
 engine_own=false
 engine_dir=
@@ -24,6 +24,8 @@ engine_start() {
         return 1
     }
     mkdir -p "$engine_dir"
+    engine_forward=$(cat /proc/sys/net/ipv4/ip_forward)
+    engine_policy=$(iptables -S FORWARD | sed -n 's/^-P FORWARD //p')
     # A path for a socket has at most 107 bytes: not under engine_dir, which may be deep.
     engine_socket=$(mktemp -d)/docker.sock
     rm -f "$engine_dir/pid"
@@ -102,4 +104,9 @@ engine_release() {
     wait "$engine_pid" 2>/dev/null || :
     engine_pid=
     rm -rf "$(dirname "$engine_socket")"
+    # dockerd leaves its bridge and its rules behind.
+    ip link del docker0 2>/dev/null || :
+    iptables-save | grep -v -e DOCKER -e docker0 | iptables-restore || :
+    iptables -P FORWARD "$engine_policy" || :
+    echo "$engine_forward" >/proc/sys/net/ipv4/ip_forward || :
 }
