@@ -172,7 +172,6 @@ static bool open_process(struct worker_process *process) {
         process->host[0] = '\0';
     }
     process->host[sizeof process->host - 1] = '\0';
-    base_inbox_init(&process->done);
     if (!take_signals(process) || !map_box(process) || !make_no_memory(process)) {
         fail(strerror(errno));
         return false;

@@ -130,7 +130,19 @@ static void group_end(struct worker_lane *lane) {
     lane->group_ns = now_ns;
 }
 
-/* Runs one task. Once it is pushed it may be gone. */
+/* Puts a task into the lane's ring, from where the I/O thread may take it (and free it) at once. A
+ * store that is followed by a wake-up is sequentially consistent, as base/wake.h wants it. */
+static inline void put(struct worker_lane *lane, struct worker_task *task, bool signals) {
+    unsigned finished = atomic_load_explicit(&lane->finished, memory_order_relaxed);
+
+    lane->ring[finished & (WORKER_RING - 1)] = task;
+    if (signals) {
+        atomic_store(&lane->finished, finished + 1);
+    } else {
+        atomic_store_explicit(&lane->finished, finished + 1, memory_order_release);
+    }
+}
+
 static void lane_run(void *owner, unsigned index, struct base_work *work) {
     struct worker_process *process = owner;
     struct worker_lane *lane = &process->lanes[index];
@@ -163,7 +175,7 @@ static void lane_run(void *owner, unsigned index, struct base_work *work) {
     if (ends) {
         group_end(lane);
     }
-    (void)base_inbox_push(&process->done, &run->done);
+    put(lane, task, ends);
     if (ends) {
         base_wake_signal(&process->wake);
     }
@@ -175,6 +187,7 @@ static void lane_idle(void *owner, unsigned index) {
 
     if (lane->in_group > 0) {
         group_end(lane);
+        atomic_store(&lane->finished, atomic_load_explicit(&lane->finished, memory_order_relaxed));
         base_wake_signal(&process->wake);
     }
     lane->group_ns = 0;
@@ -257,6 +270,7 @@ static void lane_abandon(void *owner, struct base_work *work) {
 static void lanes_free(struct worker_process *process) {
     for (unsigned i = 0; i < process->settings.threads; i++) {
         chunk_unref(process->lanes[i].chunk);
+        free(process->lanes[i].ring);
         task_context_free(process->lanes[i].context);
     }
     free(process->lanes);
@@ -287,7 +301,10 @@ int worker_lanes_open(struct worker_process *process) {
         process->lanes[i].slot = &process->box->slots[i];
         process->lanes[i].group_size = 1;
         process->lanes[i].context = task_context_new(&config);
-        error = process->lanes[i].context == NULL ? ENOMEM : error;
+        process->lanes[i].ring = malloc(WORKER_RING * sizeof(struct worker_task *));
+        if (process->lanes[i].context == NULL || process->lanes[i].ring == NULL) {
+            error = ENOMEM;
+        }
     }
     atomic_init(&process->initialized,
                 process->initializer == NULL ? WORKER_INITIALIZED : WORKER_INITIALIZING);

@@ -202,28 +202,61 @@ static uint64_t busy_since(struct worker_process *process) {
     return busy_ns - before_ns;
 }
 
-static bool take_finished(struct worker_process *process) {
-    struct base_inbox_node *node = base_inbox_take(&process->done);
-    struct worker_event event = {.type = WORKER_FINISHED};
+static void take_one(struct worker_process *process, struct worker_task *task,
+                     struct worker_event *event) {
+    struct worker_run *run = worker_run_of(task), far;
 
-    if (node == NULL) {
-        return false;
+    event->task = task;
+    worker_outcome(run, event);
+    process->in_pool--;
+    process->long_count -= run->reported;
+    if (BASE_LIKELY(run->kept == WORKER_KEPT_INLINE)) {
+        step(process, event);
+    } else {
+        far = *run; /* the step frees the task */
+        step(process, event);
+        worker_outcome_release(&far);
     }
-    event.busy_ns = busy_since(process);
-    while (node != NULL) {
-        struct worker_run *run = BASE_CONTAINER_OF(node, struct worker_run, done);
-        struct worker_run copy;
+    event->busy_ns = 0;
+}
 
-        node = node->next;
-        __builtin_prefetch(node);
-        worker_outcome(run, &event);
-        event.task = worker_task_of(run);
-        copy = *run; /* the step frees it */
-        process->in_pool--;
-        process->long_count -= run->reported;
-        step(process, &event);
-        worker_outcome_release(&copy);
-        event.busy_ns = 0;
+/* How far ahead the tasks of a ring are fetched: they were last written to by another processor. */
+#define AHEAD 6u
+
+static bool take_finished(struct worker_process *process) {
+    struct worker_event event = {.type = WORKER_FINISHED};
+    bool any = false;
+
+    for (unsigned i = 0; i < process->settings.threads; i++) {
+        struct worker_lane *lane = &process->lanes[i];
+        unsigned finished = atomic_load_explicit(&lane->finished, memory_order_acquire);
+
+        if (lane->taken == finished) {
+            continue;
+        }
+        if (!any) {
+            any = true;
+            event.busy_ns = busy_since(process);
+        }
+        while (lane->taken != finished) {
+            struct worker_task *task = lane->ring[lane->taken & (WORKER_RING - 1)];
+
+            if (finished - lane->taken > AHEAD) {
+                __builtin_prefetch(lane->ring[(lane->taken + AHEAD) & (WORKER_RING - 1)]->shell, 1);
+            }
+            lane->taken++;
+            take_one(process, task, &event);
+        }
+    }
+    return any;
+}
+
+/* Whether the lanes have finished nothing more. Sequentially consistent, as base/wake.h wants it. */
+static bool nothing_finished(struct worker_process *process) {
+    for (unsigned i = 0; i < process->settings.threads; i++) {
+        if (atomic_load(&process->lanes[i].finished) != process->lanes[i].taken) {
+            return false;
+        }
     }
     return true;
 }
@@ -318,7 +351,7 @@ static void sleep_until(struct worker_process *process, uint64_t until_ns) {
 
     worker_dealer_poll(&process->dealer, fds + FD_DEALER);
     base_wake_prepare(&process->wake);
-    if (base_inbox_empty(&process->done) &&
+    if (nothing_finished(process) &&
         (process->begun || atomic_load(&process->initialized) == WORKER_INITIALIZING)) {
         ready =
             poll(fds, sizeof fds / sizeof fds[0], base_clock_poll_ms(until_ns, process->now_ns));

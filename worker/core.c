@@ -55,9 +55,8 @@ struct worker_core *worker_core_new(const struct worker_config *config, uint64_t
     core->leave_until_ns = UINT64_MAX;
     core->retry_ns = UINT64_MAX;
     link_dialer_init(&core->dialer, now_ns, config->seed);
-    base_slab_init(&core->items, sizeof(struct worker_item), 0);
-    base_list_init(&core->held);
-    base_list_init(&core->done);
+    base_slab_init(&core->tasks, sizeof(struct worker_task), 0);
+    base_slab_init(&core->limits, sizeof(struct worker_limit), 0);
     base_heap_init(&core->timers);
     core->results = wire_writer_new(WIRE_RESULTS);
     core->returned = wire_writer_new(WIRE_RETURNED);
@@ -73,18 +72,23 @@ struct worker_core *worker_core_new(const struct worker_config *config, uint64_t
 }
 
 void worker_core_free(struct worker_core *core) {
+    struct worker_task *task;
+    uint32_t cursor = 0;
+
     if (core == NULL) {
         return;
     }
-    BASE_LIST_FOREACH(&core->held, node) {
-        wire_message_unref(worker_item_at(node)->task.message);
+    while ((task = worker_next(core, &cursor)) != NULL) {
+        wire_message_unref(task->message);
     }
     worker_outgoing_drop(core);
     wire_writer_free(core->results);
     wire_writer_free(core->returned);
     wire_writer_free(core->running);
     base_heap_fini(&core->timers);
-    base_slab_fini(&core->items);
+    base_slab_fini(&core->tasks);
+    base_slab_fini(&core->limits);
+    free(core->done);
     link_dialer_fini(&core->dialer);
     base_buffer_fini(&core->no_memory);
     base_buffer_fini(&core->error);
@@ -228,7 +232,7 @@ uint64_t worker_deadline(const struct worker_core *core) {
 
 void worker_get_stats(const struct worker_core *core, struct worker_stats *stats) {
     *stats = (struct worker_stats){
-        .held = core->held_count + wire_writer_count(core->results),
+        .held = worker_held(core) + wire_writer_count(core->results),
         .connected = worker_connected(core),
         .finished = core->finished,
     };

@@ -27,21 +27,27 @@ struct worker_core *worker_core_new(const struct worker_config *config, uint64_t
 /* worker_core_free: tasks that the shell still runs may no longer be touched. NULL is fine. */
 void worker_core_free(struct worker_core *core);
 
+struct worker_limit;
+
 /* A task that this worker holds. The core makes and frees it (from a slab: no malloc a task); the
- * shell runs it. The last part is the shell's own. */
+ * shell runs it. Two cache lines: the first is only read while the task runs, the second is mostly the
+ * shell's. */
 struct worker_task {
     uint64_t lease;
     uint64_t id; /* the client's */
     struct wire_session session;
-    uint32_t function, attempt, flags;
-    uint64_t run_ns;     /* limit for running; 0: none */
-    const uint8_t *data; /* arguments; as long as the task */
-    size_t size;
+    const uint8_t *data;          /* arguments; as long as the task */
     struct wire_message *message; /* the core's: keeps data alive */
-    uint32_t state;               /* the core's */
-    uint32_t position;            /* the core's */
-    uint64_t started_ns;          /* the core's */
+    uint32_t size;
+    uint32_t position; /* the core's */
+    uint16_t function; /* position in the config's list */
+    uint16_t attempt;
+    uint8_t flags; /* enum wire_task_flag */
+    uint8_t state; /* the core's, and all below but `shell` */
+    uint8_t marks;
     uint64_t shell[6]; /* the shell's: pool node, cancel flag, ...; zeroed when the task is made */
+    struct worker_limit *limit;
+    uint32_t arrival;
 };
 /* WORKER_START gives a task to the shell. WORKER_FINISHED, or WORKER_WITHDRAWN with `withdrawn`, gives
  * it back: exactly one of them, once. */

@@ -2,7 +2,7 @@
 
 #include "base/map.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 
 /* Taking back: RECALL, INTERRUPT, and leaving. */
 
@@ -18,16 +18,17 @@ struct finder {
 };
 
 static void finder_init(struct finder *finder, struct worker_core *core, uint32_t leases) {
+    struct worker_task *task;
+    uint32_t cursor = 0;
+
     finder->core = core;
-    finder->tabled = leases >= TABLE_MIN && core->held_count >= TABLE_MIN;
+    finder->tabled = leases >= TABLE_MIN && worker_held(core) >= TABLE_MIN;
     base_idmap_init(&finder->table, core->config.seed);
     if (!finder->tabled) {
         return;
     }
-    BASE_LIST_FOREACH(&core->held, node) {
-        struct worker_item *item = worker_item_at(node);
-
-        if (base_idmap_insert(&finder->table, item->task.lease, item) == BASE_MAP_NO_MEMORY) {
+    while ((task = worker_next(core, &cursor)) != NULL) {
+        if (base_idmap_insert(&finder->table, task->lease, task) == BASE_MAP_NO_MEMORY) {
             finder->tabled = false;
         }
     }
@@ -37,55 +38,93 @@ static void finder_fini(struct finder *finder) {
     base_idmap_fini(&finder->table);
 }
 
-static struct worker_item *find(const struct finder *finder, uint64_t lease) {
+static struct worker_task *find(const struct finder *finder, uint64_t lease) {
+    struct worker_task *task;
+    uint32_t cursor = 0;
+
     if (finder->tabled) {
         return base_idmap_find(&finder->table, lease);
     }
-    BASE_LIST_FOREACH(&finder->core->held, node) {
-        if (worker_item_at(node)->task.lease == lease) {
-            return worker_item_at(node);
-        }
-    }
-    return NULL;
+    do {
+        task = worker_next(finder->core, &cursor);
+    } while (task != NULL && task->lease != lease);
+    return task;
 }
 
 /* ------------------------------------------------------------------- RECALL */
 
-static void withdraw(struct worker_core *core, struct worker_item *item, uint32_t marks) {
-    worker_phase_set(item, WORKER_WITHDRAWING);
-    item->marks |= marks;
-    worker_act(core, WORKER_WITHDRAW)->task = &item->task;
+static void withdraw(struct worker_core *core, struct worker_task *task, unsigned marks) {
+    worker_phase_set(task, WORKER_WITHDRAWING);
+    task->marks |= (uint8_t)marks;
+    worker_act(core, WORKER_WITHDRAW)->task = task;
 }
 
-/* Takes back up to `count` tasks that wait, the newest first. */
-static void withdraw_newest(struct worker_core *core, uint64_t count) {
-    struct base_node *node = base_list_last(&core->held);
+static bool is_newer(const struct worker_task *a, const struct worker_task *b) {
+    return (int32_t)(a->arrival - b->arrival) > 0;
+}
 
-    for (; node != NULL && count > 0; node = base_list_prev(&core->held, node)) {
-        struct worker_item *item = worker_item_at(node);
+/* Lets the task at `i` sink in a heap whose first is the newest. */
+static void sink(struct worker_task **heap, uint32_t count, uint32_t i) {
+    struct worker_task *task = heap[i];
+    uint32_t child;
 
-        if (item->task.state == WORKER_WAITING) {
-            withdraw(core, item, 0);
-            count--;
+    while ((child = 2 * i + 1) < count) {
+        if (child + 1 < count && is_newer(heap[child + 1], heap[child])) {
+            child++;
         }
+        if (!is_newer(heap[child], task)) {
+            break;
+        }
+        heap[i] = heap[child];
+        i = child;
     }
+    heap[i] = task;
 }
 
-static bool recall_one(struct worker_core *core, struct worker_item *item, uint64_t lease) {
-    if (item != NULL && item->task.state == WORKER_WAITING) {
-        withdraw(core, item, WORKER_NAMED);
+/* Takes back up to `most` tasks that wait, the newest first; there is room for the actions. Their order
+ * is made only now, because that is asked for rarely. False: no memory. */
+static bool withdraw_newest(struct worker_core *core, uint64_t most) {
+    struct worker_task **heap, *task;
+    uint32_t count = 0, cursor = 0;
+
+    if (most == 0 || worker_held(core) == 0) {
         return true;
     }
-    if (item != NULL &&
-        (item->task.state == WORKER_WITHDRAWING || item->task.state == WORKER_OWING_RETURN)) {
-        item->marks |= WORKER_NAMED; /* its answer is under way */
+    heap = malloc(worker_held(core) * sizeof(struct worker_task *));
+    if (heap == NULL) {
+        return false;
+    }
+    while ((task = worker_next(core, &cursor)) != NULL) {
+        if (task->state == WORKER_WAITING) {
+            heap[count++] = task;
+        }
+    }
+    for (uint32_t i = count / 2; i > 0; i--) {
+        sink(heap, count, i - 1);
+    }
+    for (; count > 0 && most > 0; most--) {
+        withdraw(core, heap[0], 0);
+        heap[0] = heap[--count];
+        sink(heap, count, 0);
+    }
+    free(heap);
+    return true;
+}
+
+static bool recall_one(struct worker_core *core, struct worker_task *task, uint64_t lease) {
+    if (task != NULL && task->state == WORKER_WAITING) {
+        withdraw(core, task, WORKER_NAMED);
+        return true;
+    }
+    if (task != NULL && (task->state == WORKER_WITHDRAWING || task->state == WORKER_OWING_RETURN)) {
+        task->marks |= WORKER_NAMED; /* its answer is under way */
         return true;
     }
     return worker_put(core, core->returned, 0, lease, NULL, 0, NULL);
 }
 
 bool worker_recall(struct worker_core *core, struct wire_batch *batch) {
-    uint64_t count = batch->extra[0] < core->held_count ? batch->extra[0] : core->held_count;
+    uint64_t count = batch->extra[0] < worker_held(core) ? batch->extra[0] : worker_held(core);
     struct wire_entry entry;
     struct finder finder;
     bool good = true;
@@ -98,10 +137,7 @@ bool worker_recall(struct worker_core *core, struct wire_batch *batch) {
         good = recall_one(core, find(&finder, entry.values[0]), entry.values[0]);
     }
     finder_fini(&finder);
-    if (good) {
-        withdraw_newest(core, count);
-    }
-    return good;
+    return good && withdraw_newest(core, count);
 }
 
 bool worker_interrupt(struct worker_core *core, struct wire_batch *batch) {
@@ -113,24 +149,23 @@ bool worker_interrupt(struct worker_core *core, struct wire_batch *batch) {
     }
     finder_init(&finder, core, batch->entry_count);
     while (wire_batch_next(batch, &entry)) {
-        struct worker_item *item = find(&finder, entry.values[0]);
+        struct worker_task *task = find(&finder, entry.values[0]);
 
-        if (item == NULL) {
+        if (task == NULL) {
             continue;
         }
-        switch ((enum worker_phase)item->task.state) {
+        switch ((enum worker_phase)task->state) {
         case WORKER_WAITING:
-            withdraw(core, item, WORKER_END);
+            withdraw(core, task, WORKER_END);
             break;
         case WORKER_WITHDRAWING:
-            item->marks |= WORKER_END;
+            task->marks |= WORKER_END;
             break;
         case WORKER_RUNNING:
-            worker_act(core, WORKER_INTERRUPT)->task = &item->task;
+            worker_act(core, WORKER_INTERRUPT)->task = task;
             break;
         case WORKER_OVERDUE: /* has been told */
         case WORKER_CONDEMNED:
-        case WORKER_DONE:
         case WORKER_OWING_RESULT:
         case WORKER_OWING_RETURN:
             break;
@@ -141,33 +176,33 @@ bool worker_interrupt(struct worker_core *core, struct wire_batch *batch) {
 }
 
 /* It had started before it could be taken back. */
-static void kept(struct worker_core *core, uint64_t now_ns, struct worker_item *item) {
-    worker_phase_set(item, WORKER_RUNNING);
-    if ((item->marks & WORKER_END) != 0 && worker_reserve(core, 1)) {
-        worker_act(core, WORKER_INTERRUPT)->task = &item->task;
+static void kept(struct worker_core *core, uint64_t now_ns, struct worker_task *task) {
+    worker_phase_set(task, WORKER_RUNNING);
+    if ((task->marks & WORKER_END) != 0 && worker_reserve(core, 1)) {
+        worker_act(core, WORKER_INTERRUPT)->task = task;
     }
-    if ((item->marks & WORKER_NAMED) != 0 &&
-        !worker_put(core, core->returned, 0, item->task.lease, NULL, 0, NULL)) {
-        item->marks |= WORKER_OWES_ANSWER;
+    if ((task->marks & WORKER_NAMED) != 0 &&
+        !worker_put(core, core->returned, 0, task->lease, NULL, 0, NULL)) {
+        task->marks |= WORKER_OWES_ANSWER;
         core->owing++;
         worker_starve(core, now_ns);
     }
-    item->marks &= ~(uint32_t)(WORKER_NAMED | WORKER_END);
+    task->marks &= (uint8_t) ~(WORKER_NAMED | WORKER_END);
 }
 
 void worker_withdrawn(struct worker_core *core, uint64_t now_ns, const struct worker_event *event) {
-    struct worker_item *item = worker_item_of(event->task);
+    struct worker_task *task = event->task;
 
-    BASE_ASSERT(item->task.state == WORKER_WITHDRAWING);
+    BASE_ASSERT(task->state == WORKER_WITHDRAWING);
     if (!event->withdrawn) {
-        kept(core, now_ns, item);
+        kept(core, now_ns, task);
         return;
     }
     core->accepted--;
-    if (worker_put(core, core->returned, 1, item->task.lease, NULL, 0, NULL)) {
-        worker_item_drop(core, item);
+    if (worker_put(core, core->returned, 1, task->lease, NULL, 0, NULL)) {
+        worker_task_drop(core, task);
     } else {
-        worker_phase_set(item, WORKER_OWING_RETURN);
+        worker_phase_set(task, WORKER_OWING_RETURN);
         core->owing++;
         worker_starve(core, now_ns);
     }
@@ -182,9 +217,8 @@ void worker_drain(struct worker_core *core, bool tell, bool withdraw_all) {
         core->drain_told = true;
         core->drain_due = true;
     }
-    if (core->withdraw_due && worker_reserve(core, core->held_count)) {
-        core->withdraw_due = false;
-        withdraw_newest(core, core->held_count);
+    if (core->withdraw_due && worker_reserve(core, worker_held(core))) {
+        core->withdraw_due = !withdraw_newest(core, worker_held(core));
     }
 }
 
@@ -226,7 +260,7 @@ void worker_leave_on(struct worker_core *core, uint64_t now_ns) {
         core->drain_due = !queue_plain(core, WIRE_DRAIN);
         good = good && !core->drain_due;
     }
-    if (core->held_count > 0) {
+    if (worker_held(core) > 0) {
         core->leave_until_ns = UINT64_MAX;
     } else if (core->dialer.epoch == 0) {
         leave(core, NULL); /* no broker has ever known us */
@@ -237,7 +271,7 @@ void worker_leave_on(struct worker_core *core, uint64_t now_ns) {
         leave(core, "the broker did not acknowledge the last results");
         return;
     }
-    if (core->held_count == 0 && worker_connected(core) && all_is_told(core)) {
+    if (worker_held(core) == 0 && worker_connected(core) && all_is_told(core)) {
         if (core->bye_queued) {
             leave(core, NULL);
             return;

@@ -62,12 +62,7 @@ void worker_session_settle(struct worker_core *core) {
     while (core->posted > 0 && outgoing_at(core, 0)->seq <= core->dialer.link.acknowledged) {
         struct worker_outgoing *first = outgoing_at(core, 0);
 
-        for (uint32_t i = 0; i < first->results; i++) {
-            struct worker_item *item = worker_item_at(base_list_first(&core->done));
-
-            kill = kill || (item->marks & WORKER_KILLS) != 0;
-            worker_item_drop(core, item);
-        }
+        kill = worker_done_pop(core, first->results) || kill;
         wire_message_unref(first->message);
         core->outgoing_at = (core->outgoing_at + 1) & (core->outgoing_room - 1);
         core->outgoing_count--;
@@ -192,57 +187,68 @@ static void resend(struct worker_core *core, uint32_t count) {
 
 /* ------------------------------------------------------------ a new broker */
 
-/* Adds one task to the claims; a message that is full goes to `full`. False: no memory. */
-static bool claim(struct wire_writer *writer, const struct worker_task *task,
-                  struct wire_message **full, uint32_t *full_count) {
+/* CLAIMS in the making. */
+struct claims {
+    struct wire_writer *writer;
+    struct wire_message **messages; /* has room for all */
+    uint32_t count;
+};
+
+/* Adds one task. False: no memory. */
+static bool claim(struct claims *claims, const struct wire_session *session, uint64_t lease,
+                  uint64_t id, uint64_t attempt) {
     static const uint64_t not_final = 0;
-    const uint64_t key[] = {task->session.high, task->session.low};
-    const uint64_t entry[] = {task->lease, task->id, task->attempt};
-    enum wire_put put = wire_writer_put(writer, key, entry, NULL, 0, NULL);
+    const uint64_t key[] = {session->high, session->low};
+    const uint64_t entry[] = {lease, id, attempt};
+    enum wire_put put = wire_writer_put(claims->writer, key, entry, NULL, 0, NULL);
 
     if (put == WIRE_PUT_FULL) {
-        struct wire_message *message = wire_writer_finish(writer, &not_final);
+        struct wire_message *message = wire_writer_finish(claims->writer, &not_final);
 
         if (message == NULL) {
             return false;
         }
-        full[(*full_count)++] = message;
-        put = wire_writer_put(writer, key, entry, NULL, 0, NULL);
+        claims->messages[claims->count++] = message;
+        put = wire_writer_put(claims->writer, key, entry, NULL, 0, NULL);
     }
     return put == WIRE_PUT_OK;
+}
+
+static bool claim_all(const struct worker_core *core, struct claims *claims) {
+    const struct worker_task *task;
+    uint32_t cursor = 0;
+    bool good = true;
+
+    for (uint32_t i = 0; i < core->done_count && good; i++) {
+        const struct worker_done *done = worker_done_at(core, i);
+
+        good = claim(claims, &done->session, done->lease, done->id, done->attempt);
+    }
+    while (good && (task = worker_next(core, &cursor)) != NULL) {
+        /* a condemned task has its outcome, and is among the done ones */
+        good = task->state == WORKER_CONDEMNED ||
+               claim(claims, &task->session, task->lease, task->id, task->attempt);
+    }
+    return good;
 }
 
 /* Makes CLAIMS of all that a broker may ask for: what is held, and what is finished but was not
  * acknowledged. `messages` has room for them. Returns their number, 0 without memory. */
 static uint32_t claims_make(struct worker_core *core, struct wire_message **messages) {
     static const uint64_t final = 1;
-    struct wire_writer *writer = wire_writer_new(WIRE_CLAIMS);
-    uint32_t count = 0;
-    bool good = writer != NULL;
+    struct claims claims = {wire_writer_new(WIRE_CLAIMS), messages, 0};
+    bool good = claims.writer != NULL && claim_all(core, &claims);
 
-    BASE_LIST_FOREACH(&core->done, node) {
-        good = good && claim(writer, &worker_item_at(node)->task, messages, &count);
-    }
-    BASE_LIST_FOREACH(&core->held, node) {
-        const struct worker_item *item = worker_item_at(node);
-
-        /* a condemned task has its outcome, and is among the done ones */
-        if (item->task.state != WORKER_CONDEMNED) {
-            good = good && claim(writer, &item->task, messages, &count);
-        }
-    }
     if (good) {
-        messages[count] = wire_writer_finish(writer, &final);
-        good = messages[count] != NULL;
-        count += good;
+        messages[claims.count] = wire_writer_finish(claims.writer, &final);
+        good = messages[claims.count] != NULL;
+        claims.count += good;
     }
-    wire_writer_free(writer);
-    if (!good) {
-        while (count > 0) {
-            wire_message_unref(messages[--count]);
-        }
+    wire_writer_free(claims.writer);
+    while (!good && claims.count > 0) {
+        wire_message_unref(messages[--claims.count]);
     }
-    return count;
+    return claims.count;
 }
 
 /* Of what is on its way only results concern a new broker: the rest answers an old one. */
@@ -265,27 +271,28 @@ static void outgoing_keep_results(struct worker_core *core) {
 
 /* What was to be answered to an old broker is void; what long runs here the new one has to hear. */
 static void held_review(struct worker_core *core) {
+    struct worker_task *task;
+    uint32_t cursor = 0;
+
     wire_writer_clear(core->returned);
     wire_writer_clear(core->running);
-    BASE_LIST_FOREACH(&core->held, node) {
-        struct worker_item *item = worker_item_at(node);
-
-        if ((item->marks & WORKER_OWES_ANSWER) != 0) {
+    while ((task = worker_next(core, &cursor)) != NULL) {
+        if ((task->marks & WORKER_OWES_ANSWER) != 0) {
             core->owing--;
         }
-        item->marks &= ~(uint32_t)(WORKER_NAMED | WORKER_OWES_ANSWER);
-        if (item->task.state == WORKER_OWING_RETURN) {
+        task->marks &= (uint8_t) ~(WORKER_NAMED | WORKER_OWES_ANSWER);
+        if (task->state == WORKER_OWING_RETURN) {
             core->owing--;
-            worker_item_drop(core, item);
-        } else if ((item->marks & WORKER_LONG) != 0 && item->task.state != WORKER_CONDEMNED) {
-            (void)worker_put(core, core->running, 0, item->task.lease, NULL, 0, NULL);
+            worker_task_drop(core, task);
+        } else if ((task->marks & WORKER_LONG) != 0 && task->state != WORKER_CONDEMNED) {
+            (void)worker_put(core, core->running, 0, task->lease, NULL, 0, NULL);
         }
     }
 }
 
 /* Registers anew, in full: CLAIMS first, then results. False: no memory, to be tried again. */
 static bool register_anew(struct worker_core *core) {
-    uint32_t most = (core->held_count + core->done_count) / WIRE_BATCH_ENTRIES_MAX + 1;
+    uint32_t most = (worker_held(core) + core->done_count) / WIRE_BATCH_ENTRIES_MAX + 1;
     struct wire_message **messages;
     uint32_t count = 0;
 

@@ -1,114 +1,174 @@
 #include "worker/internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define NS_PER_MS UINT64_C(1000000)
+#define DONE_MIN  256u
 
 /* Tasks from RUN to RESULTS. */
 
+_Static_assert(sizeof(struct worker_task) == 128, "a task has two cache lines");
+
 /* ------------------------------------------------------------------- phases */
 
-void worker_phase_set(struct worker_item *item, enum worker_phase phase) {
+void worker_phase_set(struct worker_task *task, enum worker_phase phase) {
 #define TO(phase) (1u << (phase))
     static const uint32_t allowed[] = {
-        [WORKER_WAITING] =
-            TO(WORKER_WITHDRAWING) | TO(WORKER_RUNNING) | TO(WORKER_DONE) | TO(WORKER_OWING_RESULT),
+        [WORKER_WAITING] = TO(WORKER_WITHDRAWING) | TO(WORKER_RUNNING) | TO(WORKER_OWING_RESULT),
         [WORKER_WITHDRAWING] = TO(WORKER_RUNNING) | TO(WORKER_OWING_RETURN),
-        [WORKER_RUNNING] = TO(WORKER_OVERDUE) | TO(WORKER_DONE) | TO(WORKER_OWING_RESULT),
-        [WORKER_OVERDUE] = TO(WORKER_CONDEMNED) | TO(WORKER_DONE) | TO(WORKER_OWING_RESULT),
+        [WORKER_RUNNING] = TO(WORKER_OVERDUE) | TO(WORKER_OWING_RESULT),
+        [WORKER_OVERDUE] = TO(WORKER_CONDEMNED) | TO(WORKER_OWING_RESULT),
         [WORKER_CONDEMNED] = 0,
-        [WORKER_DONE] = 0,
-        [WORKER_OWING_RESULT] = TO(WORKER_DONE),
+        [WORKER_OWING_RESULT] = 0,
         [WORKER_OWING_RETURN] = 0,
     };
 
-    BASE_ASSERT((allowed[item->task.state] & TO(phase)) != 0);
-    item->task.state = phase;
+    BASE_ASSERT((allowed[task->state] & TO(phase)) != 0);
+    task->state = (uint8_t)phase;
 #undef TO
 }
 
-static struct worker_item *item_new(struct worker_core *core) {
-    uint32_t index;
-    struct worker_item *item = base_slab_alloc(&core->items, &index, NULL);
+/* Ends what only a task that may still run needs: its arguments, its limit. */
+static void task_over(struct worker_core *core, struct worker_task *task) {
+    struct worker_limit *limit = task->limit;
 
-    if (item != NULL) {
-        memset(item, 0, sizeof *item);
-        item->task.position = index;
-        base_heap_node_init(&item->timer);
-    }
-    return item;
-}
-
-/* Ends what a held task needs and a done one doesn't: its arguments, its timer. */
-static void item_over(struct worker_core *core, struct worker_item *item) {
-    wire_message_unref(item->task.message);
-    item->task.message = NULL;
-    item->task.data = NULL;
-    if (item->task.run_ns != 0) {
-        core->limited--;
-        if (base_heap_node_linked(&item->timer)) {
-            base_heap_remove(&core->timers, &item->timer);
+    wire_message_unref(task->message);
+    task->message = NULL;
+    task->data = NULL;
+    if (BASE_UNLIKELY(limit != NULL)) {
+        if (base_heap_node_linked(&limit->timer)) {
+            base_heap_remove(&core->timers, &limit->timer);
         }
+        base_slab_free(&core->limits, limit->index);
+        task->limit = NULL;
     }
-    item->task.run_ns = 0;
 }
 
-void worker_item_drop(struct worker_core *core, struct worker_item *item) {
-    if (item->task.state == WORKER_DONE) {
-        core->done_count--;
-    } else {
-        core->held_count--;
-        core->condemned -= item->task.state == WORKER_CONDEMNED;
-        item_over(core, item);
-    }
-    base_list_remove(&item->node);
-    base_slab_free(&core->items, item->task.position);
+void worker_task_drop(struct worker_core *core, struct worker_task *task) {
+    core->condemned -= task->state == WORKER_CONDEMNED;
+    task_over(core, task);
+    base_slab_free(&core->tasks, task->position);
 }
 
-static void held_to_done(struct worker_core *core, struct worker_item *item) {
-    item_over(core, item);
-    worker_phase_set(item, WORKER_DONE);
-    base_list_remove(&item->node);
-    base_list_push_back(&core->done, &item->node);
-    core->held_count--;
-    core->done_count++;
+/* ------------------------------------------------------------- what is done */
+
+/* Makes room for `more` tasks to become done besides those that are held: so that no task that is
+ * finished needs memory for it. */
+static bool done_reserve(struct worker_core *core, uint32_t more) {
+    uint32_t needed = core->done_count + worker_held(core) + more;
+    uint32_t room = core->done_room == 0 ? DONE_MIN : core->done_room;
+    struct worker_done *ring;
+
+    if (BASE_LIKELY(needed <= core->done_room)) {
+        return true;
+    }
+    while (room < needed) {
+        room *= 2;
+    }
+    ring = malloc(room * sizeof *ring);
+    if (ring == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < core->done_count; i++) {
+        ring[i] = *worker_done_at(core, i);
+    }
+    free(core->done);
+    core->done = ring;
+    core->done_at = 0;
+    core->done_room = room;
+    return true;
+}
+
+static void done_push(struct worker_core *core, const struct worker_task *task, bool kills) {
+    BASE_ASSERT(core->done_count < core->done_room);
+    *worker_done_at(core, core->done_count++) = (struct worker_done){
+        .lease = task->lease,
+        .id = task->id,
+        .session = task->session,
+        .attempt = task->attempt,
+        .kills = kills,
+    };
+}
+
+bool worker_done_pop(struct worker_core *core, uint32_t count) {
+    bool kills = false;
+
+    BASE_ASSERT(count <= core->done_count);
+    for (uint32_t i = 0; i < count && core->condemned > 0; i++) {
+        kills = kills || worker_done_at(core, i)->kills;
+    }
+    if (count > 0) {
+        core->done_at = (core->done_at + count) & (core->done_room - 1);
+        core->done_count -= count;
+    }
+    return kills;
 }
 
 /* ---------------------------------------------------------------------- RUN */
 
 /* Whether this worker takes another task in; what it doesn't take goes back at once. */
 static bool welcome(const struct worker_core *core, uint32_t fresh) {
-    return !core->draining && core->held_count + fresh < WIRE_WORKER_LEASES_MAX &&
+    return !core->draining && worker_held(core) < WIRE_WORKER_LEASES_MAX &&
            (core->config.tasks_max == 0 || core->accepted + fresh < core->config.tasks_max);
 }
 
-static struct worker_item *item_from(struct worker_core *core, const struct wire_entry *entry) {
-    struct worker_item *item = item_new(core);
+static struct worker_limit *limit_new(struct worker_core *core, struct worker_task *task,
+                                      uint64_t run_ms) {
+    uint32_t index;
+    struct worker_limit *limit = base_slab_alloc(&core->limits, &index, NULL);
 
-    if (item == NULL) {
-        return NULL;
+    if (limit != NULL) {
+        base_heap_node_init(&limit->timer);
+        limit->task = task;
+        limit->run_ns = run_ms * NS_PER_MS;
+        limit->index = index;
     }
-    item->task.lease = entry->values[0];
-    item->task.id = entry->values[1];
-    item->task.attempt = (uint32_t)entry->values[2];
-    item->task.function = (uint32_t)entry->key[0];
-    item->task.flags = (uint32_t)entry->key[1];
-    item->task.run_ns = entry->key[2] * NS_PER_MS;
-    item->task.session = (struct wire_session){entry->key[3], entry->key[4]};
-    item->task.data = entry->data;
-    item->task.size = entry->size;
-    item->task.state = WORKER_WAITING;
-    return item;
+    return limit;
 }
 
-/* Makes the tasks of the message in `fresh`. False: no memory, or *fault says what is wrong. */
-static bool items_make(struct worker_core *core, struct wire_batch *batch, struct base_list *fresh,
-                       uint32_t *count, uint32_t *limited, struct wire_fault *fault) {
+/* NULL: no memory. */
+static struct worker_task *task_from(struct worker_core *core, const struct wire_entry *entry) {
+    uint32_t index;
+    struct worker_task *task = base_slab_alloc(&core->tasks, &index, NULL);
+
+    if (BASE_UNLIKELY(task == NULL)) {
+        return NULL;
+    }
+    task->lease = entry->values[0];
+    task->id = entry->values[1];
+    task->session = (struct wire_session){entry->key[3], entry->key[4]};
+    task->data = entry->data;
+    task->message = NULL;
+    task->size = (uint32_t)entry->size;
+    task->position = index;
+    task->function = (uint16_t)entry->key[0];
+    task->attempt = (uint16_t)entry->values[2];
+    task->flags = (uint8_t)entry->key[1];
+    task->state = WORKER_WAITING;
+    task->marks = 0;
+    memset(task->shell, 0, sizeof task->shell);
+    task->limit = NULL;
+    task->arrival = core->arrivals++;
+    if (BASE_UNLIKELY(entry->key[2] != 0)) {
+        task->limit = limit_new(core, task, entry->key[2]);
+        if (task->limit == NULL) {
+            base_slab_free(&core->tasks, index);
+            return NULL;
+        }
+    }
+    return task;
+}
+
+/* Makes the tasks of the message, each with its START. False: no memory, or *fault says what is
+ * wrong. */
+static bool tasks_make(struct worker_core *core, struct wire_batch *batch,
+                       struct wire_fault *fault) {
     struct wire_entry entry;
 
     while (wire_batch_next(batch, &entry)) {
-        struct worker_item *item;
+        struct worker_task *task;
 
         if (entry.new_group && entry.key[0] >= core->config.function_count) {
             fault->code = WIRE_REJECT_MALFORMED;
@@ -117,47 +177,37 @@ static bool items_make(struct worker_core *core, struct wire_batch *batch, struc
                            core->config.function_count);
             return false;
         }
-        if (BASE_UNLIKELY(!welcome(core, *count))) {
+        if (BASE_UNLIKELY(!welcome(core, (uint32_t)core->action_count))) {
             if (!worker_put(core, core->returned, 1, entry.values[0], NULL, 0, NULL)) {
                 return false;
             }
             continue;
         }
-        item = item_from(core, &entry);
-        if (item == NULL) {
+        task = task_from(core, &entry);
+        if (BASE_UNLIKELY(task == NULL)) {
             return false;
         }
-        *limited += item->task.run_ns != 0;
-        (*count)++;
-        base_list_push_back(fresh, &item->node);
+        worker_act(core, WORKER_START)->task = task;
     }
     return true;
 }
 
 bool worker_tasks_run(struct worker_core *core, struct wire_batch *batch,
                       struct wire_message *message, struct wire_fault *fault) {
-    uint32_t count = 0, limited = 0;
-    struct base_list fresh;
-
-    base_list_init(&fresh);
-    if (!worker_reserve(core, batch->entry_count + 1) ||
-        !items_make(core, batch, &fresh, &count, &limited, fault) ||
-        (limited > 0 && !base_heap_reserve(&core->timers, core->limited + limited))) {
-        BASE_LIST_FOREACH(&fresh, node) {
-            base_slab_free(&core->items, worker_item_at(node)->task.position);
+    BASE_ASSERT(core->action_count == 0); /* from here on they are STARTs */
+    if (!worker_reserve(core, batch->entry_count + 1) || !done_reserve(core, batch->entry_count) ||
+        !tasks_make(core, batch, fault) ||
+        !base_heap_reserve(&core->timers, base_slab_count(&core->limits))) {
+        for (size_t i = 0; i < core->action_count; i++) {
+            worker_task_drop(core, core->actions[i].task);
         }
+        core->action_count = 0;
         return false;
     }
-    BASE_LIST_FOREACH(&fresh, node) {
-        struct worker_task *task = &worker_item_at(node)->task;
-
-        task->message = wire_message_ref(message);
-        worker_act(core, WORKER_START)->task = task;
+    for (size_t i = 0; i < core->action_count; i++) {
+        core->actions[i].task->message = wire_message_ref(message);
     }
-    base_list_splice(&core->held, &fresh);
-    core->held_count += count;
-    core->limited += limited;
-    core->accepted += count;
+    core->accepted += core->action_count;
     if (core->config.tasks_max != 0 && core->accepted >= core->config.tasks_max &&
         !core->retiring) {
         core->retiring = true;
@@ -198,14 +248,14 @@ static bool put_overdue(struct worker_core *core, const struct worker_task *task
     char message[96];
 
     (void)snprintf(message, sizeof message, "it ran longer than its limit of %llu ms",
-                   (unsigned long long)(task->run_ns / NS_PER_MS));
+                   (unsigned long long)(task->limit->run_ns / NS_PER_MS));
     return put_error(core, task, WIRE_KIND_DEADLINE, message);
 }
 
-static bool put_outcome(struct worker_core *core, const struct worker_item *item,
-                        const struct worker_event *event) {
-    if (item->task.state == WORKER_OVERDUE && event->kind != WIRE_KIND_VALUE) {
-        return put_overdue(core, &item->task);
+static inline bool put_outcome(struct worker_core *core, const struct worker_task *task,
+                               const struct worker_event *event) {
+    if (BASE_UNLIKELY(task->state == WORKER_OVERDUE && event->kind != WIRE_KIND_VALUE)) {
+        return put_overdue(core, task);
     }
     if (BASE_UNLIKELY(event->size > core->payload_max)) {
         char message[96];
@@ -213,49 +263,52 @@ static bool put_outcome(struct worker_core *core, const struct worker_item *item
         (void)snprintf(message, sizeof message,
                        "its result of %zu bytes is over the broker's limit of %llu", event->size,
                        (unsigned long long)core->payload_max);
-        return put_error(core, &item->task, WIRE_KIND_REJECTED, message);
+        return put_error(core, task, WIRE_KIND_REJECTED, message);
     }
-    return worker_put(core, core->results, event->kind, item->task.lease, event->data, event->size,
+    return worker_put(core, core->results, event->kind, task->lease, event->data, event->size,
                       event->large);
 }
 
 void worker_tasks_finished(struct worker_core *core, uint64_t now_ns,
                            const struct worker_event *event) {
-    struct worker_item *item = worker_item_of(event->task);
+    struct worker_task *task = event->task;
 
     core->busy_ns += event->busy_ns;
     core->finished++;
-    if (item->task.state == WORKER_CONDEMNED) {
-        worker_item_drop(core, item); /* its outcome is out */
-    } else if (BASE_LIKELY(put_outcome(core, item, event))) {
-        held_to_done(core, item);
+    if (BASE_UNLIKELY(task->state == WORKER_CONDEMNED)) {
+        worker_task_drop(core, task); /* its outcome is out */
+    } else if (BASE_LIKELY(put_outcome(core, task, event))) {
+        BASE_ASSERT(task->state != WORKER_WITHDRAWING); /* the shell owes an answer first */
+        done_push(core, task, false);
+        worker_task_drop(core, task);
     } else {
-        item_over(core, item);
-        worker_phase_set(item, WORKER_OWING_RESULT);
+        task_over(core, task);
+        worker_phase_set(task, WORKER_OWING_RESULT);
         core->owing++;
         worker_starve(core, now_ns);
     }
 }
 
 void worker_tasks_owed(struct worker_core *core, uint64_t now_ns) {
-    BASE_LIST_FOREACH(&core->held, node) {
-        struct worker_item *item = worker_item_at(node);
-        uint64_t lease = item->task.lease;
+    struct worker_task *task;
+    uint32_t cursor = 0;
 
-        if ((item->marks & WORKER_OWES_ANSWER) != 0 &&
-            worker_put(core, core->returned, 0, lease, NULL, 0, NULL)) {
-            item->marks &= ~(uint32_t)WORKER_OWES_ANSWER;
+    while ((task = worker_next(core, &cursor)) != NULL) {
+        if ((task->marks & WORKER_OWES_ANSWER) != 0 &&
+            worker_put(core, core->returned, 0, task->lease, NULL, 0, NULL)) {
+            task->marks &= (uint8_t)~WORKER_OWES_ANSWER;
             core->owing--;
         }
-        if (item->task.state == WORKER_OWING_RETURN &&
-            worker_put(core, core->returned, 1, lease, NULL, 0, NULL)) {
+        if (task->state == WORKER_OWING_RETURN &&
+            worker_put(core, core->returned, 1, task->lease, NULL, 0, NULL)) {
             core->owing--;
-            worker_item_drop(core, item);
-        } else if (item->task.state == WORKER_OWING_RESULT &&
-                   worker_put(core, core->results, WIRE_KIND_ERROR, lease, core->no_memory.data,
-                              core->no_memory.size, NULL)) {
+            worker_task_drop(core, task);
+        } else if (task->state == WORKER_OWING_RESULT &&
+                   worker_put(core, core->results, WIRE_KIND_ERROR, task->lease,
+                              core->no_memory.data, core->no_memory.size, NULL)) {
             core->owing--;
-            held_to_done(core, item);
+            done_push(core, task, false);
+            worker_task_drop(core, task);
         }
     }
     if (core->owing > 0) {
@@ -267,46 +320,34 @@ void worker_tasks_owed(struct worker_core *core, uint64_t now_ns) {
 
 void worker_tasks_began(struct worker_core *core, uint64_t now_ns,
                         const struct worker_event *event) {
-    struct worker_item *item = worker_item_of(event->task);
+    struct worker_task *task = event->task;
 
-    BASE_ASSERT((item->marks & WORKER_LONG) == 0);
-    item->marks |= WORKER_LONG;
-    item->task.started_ns = now_ns > event->busy_ns ? now_ns - event->busy_ns : 0;
-    if (item->task.state == WORKER_WAITING) {
-        worker_phase_set(item, WORKER_RUNNING);
+    BASE_ASSERT((task->marks & WORKER_LONG) == 0);
+    task->marks |= WORKER_LONG;
+    if (task->state == WORKER_WAITING) {
+        worker_phase_set(task, WORKER_RUNNING);
     }
     /* without memory it is merely not known as running: nothing depends on it */
-    (void)worker_put(core, core->running, 0, item->task.lease, NULL, 0, NULL);
-    if (item->task.run_ns != 0) {
-        bool inserted = base_heap_insert(&core->timers, &item->timer,
-                                         item->task.started_ns + item->task.run_ns);
+    (void)worker_put(core, core->running, 0, task->lease, NULL, 0, NULL);
+    if (task->limit != NULL) {
+        uint64_t began_ns = now_ns > event->busy_ns ? now_ns - event->busy_ns : 0;
+        bool inserted =
+            base_heap_insert(&core->timers, &task->limit->timer, began_ns + task->limit->run_ns);
 
         BASE_ASSERT(inserted); /* RUN made the room */
     }
 }
 
 /* Says that the task failed by its limit, while it still runs: it may not be waited for any more. */
-static void condemn(struct worker_core *core, uint64_t now_ns, struct worker_item *item) {
-    struct worker_item *done = item_new(core);
-
-    if (done == NULL || !put_overdue(core, &item->task)) {
-        if (done != NULL) {
-            base_slab_free(&core->items, done->task.position);
-        }
-        base_heap_update(&core->timers, &item->timer, now_ns + WORKER_RETRY_NS);
+static void condemn(struct worker_core *core, uint64_t now_ns, struct worker_task *task) {
+    if (!put_overdue(core, task)) {
+        base_heap_update(&core->timers, &task->limit->timer, now_ns + WORKER_RETRY_NS);
         return;
     }
-    done->task.lease = item->task.lease;
-    done->task.id = item->task.id;
-    done->task.attempt = item->task.attempt;
-    done->task.session = item->task.session;
-    done->task.state = WORKER_DONE;
-    done->marks = WORKER_KILLS;
-    base_list_push_back(&core->done, &done->node);
-    core->done_count++;
-    worker_phase_set(item, WORKER_CONDEMNED);
+    done_push(core, task, true);
+    worker_phase_set(task, WORKER_CONDEMNED);
     core->condemned++;
-    base_heap_update(&core->timers, &item->timer, now_ns + WORKER_KILL_NS);
+    base_heap_update(&core->timers, &task->limit->timer, now_ns + WORKER_KILL_NS);
 }
 
 void worker_tasks_kill(struct worker_core *core) {
@@ -319,29 +360,30 @@ void worker_tasks_kill(struct worker_core *core) {
     worker_act(core, WORKER_KILL)->text = core->last_text;
 }
 
-static void limit_passed(struct worker_core *core, uint64_t now_ns, struct worker_item *item) {
-    switch ((enum worker_phase)item->task.state) {
+static void limit_passed(struct worker_core *core, uint64_t now_ns, struct worker_limit *limit) {
+    struct worker_task *task = limit->task;
+
+    switch ((enum worker_phase)task->state) {
     case WORKER_WAITING:
     case WORKER_WITHDRAWING:
-    case WORKER_DONE:
     case WORKER_OWING_RESULT:
     case WORKER_OWING_RETURN:
         BASE_ASSERT(false); /* none of these has a timer */
         break;
     case WORKER_RUNNING:
         if (worker_reserve(core, 1)) {
-            worker_phase_set(item, WORKER_OVERDUE);
-            worker_act(core, WORKER_INTERRUPT)->task = &item->task;
-            base_heap_update(&core->timers, &item->timer, now_ns + core->config.grace_ns);
+            worker_phase_set(task, WORKER_OVERDUE);
+            worker_act(core, WORKER_INTERRUPT)->task = task;
+            base_heap_update(&core->timers, &limit->timer, now_ns + core->config.grace_ns);
         } else {
-            base_heap_update(&core->timers, &item->timer, now_ns + WORKER_RETRY_NS);
+            base_heap_update(&core->timers, &limit->timer, now_ns + WORKER_RETRY_NS);
         }
         break;
     case WORKER_OVERDUE:
-        condemn(core, now_ns, item);
+        condemn(core, now_ns, task);
         break;
     case WORKER_CONDEMNED:
-        base_heap_update(&core->timers, &item->timer, now_ns + WORKER_RETRY_NS);
+        base_heap_update(&core->timers, &limit->timer, now_ns + WORKER_RETRY_NS);
         worker_tasks_kill(core);
         break;
     }
@@ -351,7 +393,7 @@ void worker_tasks_tick(struct worker_core *core, uint64_t now_ns) {
     struct base_heap_node *first = base_heap_peek(&core->timers);
 
     while (first != NULL && first->key <= now_ns && !core->killed) {
-        limit_passed(core, now_ns, BASE_CONTAINER_OF(first, struct worker_item, timer));
+        limit_passed(core, now_ns, BASE_CONTAINER_OF(first, struct worker_limit, timer));
         first = base_heap_peek(&core->timers);
     }
 }

@@ -12,18 +12,18 @@
  *               ^       |   5 ms of running   ^  |                 |                  |
  *   RUN --> WAITING ----|---------------------'  |                 |                  |
  *               |       |                        v                 v                  |
- *               |   RETURNED                   DONE, until RESULTS is acknowledged    v
+ *               |   RETURNED                   done, until RESULTS is acknowledged    v
  *               `--------------------------------^                                  gone
  *
- * DONE tasks are kept, without their arguments, because a new broker has to be told which lease was
- * which task. OWING is a task that is over but could not be reported for lack of memory. */
+ * What becomes of a task that is done is kept for as long as its RESULTS is not acknowledged, because a
+ * new broker has to be told which lease was which task. OWING is a task that is over but could not be
+ * reported for lack of memory. */
 #ifndef WORKER_INTERNAL_H
 #define WORKER_INTERNAL_H
 
 #include "base/assert.h"
 #include "base/buffer.h"
 #include "base/heap.h"
-#include "base/list.h"
 #include "base/slab.h"
 #include "wire/link.h"
 #include "worker/core.h"
@@ -34,7 +34,6 @@ enum worker_phase {
     WORKER_RUNNING,
     WORKER_OVERDUE,
     WORKER_CONDEMNED,
-    WORKER_DONE,
     WORKER_OWING_RESULT,
     WORKER_OWING_RETURN,
 };
@@ -43,16 +42,23 @@ enum worker_mark {
     WORKER_NAMED = 1,       /* RECALL named it: the answer is due also if it is no */
     WORKER_END = 2,         /* to be interrupted if it has started */
     WORKER_OWES_ANSWER = 4, /* the no could not be written for lack of memory */
-    WORKER_KILLS = 8,       /* a DONE one that stands for a CONDEMNED task */
-    WORKER_LONG = 16,       /* it has been running for 5 ms */
+    WORKER_LONG = 8,        /* it has been running for 5 ms */
 };
 
-/* The core's view of a task; its index in the slab is task.position, its phase task.state. */
-struct worker_item {
-    struct worker_task task;
-    struct base_node node; /* in held or done */
-    struct base_heap_node timer;
-    uint32_t marks;
+/* What a task with a run limit has besides. */
+struct worker_limit {
+    struct base_heap_node timer; /* in the core's heap from when it is known to run */
+    struct worker_task *task;
+    uint64_t run_ns;
+    uint32_t index; /* in its slab */
+};
+
+/* A task whose outcome stands in a RESULTS that is not acknowledged. */
+struct worker_done {
+    uint64_t lease, id;
+    struct wire_session session;
+    uint32_t attempt;
+    bool kills; /* it still runs: when the broker knows, the process dies */
 };
 
 /* Messages on their way: first those that were posted, not yet acknowledged, then those that wait for
@@ -82,11 +88,11 @@ struct worker_core {
     bool reachable;        /* the transport has had a connection */
     bool register_due;     /* the broker knows nothing of us and has not been told yet */
 
-    struct base_slab items;
-    struct base_list held; /* in the order of arrival: all that are not done */
-    struct base_list done; /* in the order in which their results stand in messages */
-    uint32_t held_count, done_count;
-    uint32_t limited;   /* held ones with a run limit: the heap has room for them */
+    struct base_slab tasks; /* all that are held: neither done nor given back */
+    struct base_slab limits;
+    struct worker_done *done; /* a ring, in the order in which they stand in messages */
+    uint32_t done_at, done_count, done_room;
+    uint32_t arrivals;
     uint32_t owing;     /* held ones with something to report */
     uint32_t condemned; /* held ones */
     struct base_heap timers;
@@ -149,17 +155,24 @@ bool worker_put(struct worker_core *core, struct wire_writer *writer, uint64_t k
 
 /* ---- core_tasks.c ---- */
 
-static inline struct worker_item *worker_item_of(struct worker_task *task) {
-    return BASE_CONTAINER_OF(task, struct worker_item, task);
+static inline uint32_t worker_held(const struct worker_core *core) {
+    return (uint32_t)base_slab_count(&core->tasks);
 }
 
-static inline struct worker_item *worker_item_at(struct base_node *node) {
-    return BASE_LIST_ENTRY(node, struct worker_item, node);
+/* worker_next goes over all that is held, in no particular order: begin with *cursor = 0. The task just
+ * given may be dropped. Not for every task. */
+static inline struct worker_task *worker_next(const struct worker_core *core, uint32_t *cursor) {
+    return base_slab_next(&core->tasks, cursor, NULL);
 }
 
-/* worker_item_drop ends a held or done task. */
-void worker_item_drop(struct worker_core *core, struct worker_item *item);
-void worker_phase_set(struct worker_item *item, enum worker_phase phase);
+/* worker_task_drop ends a held task. */
+void worker_task_drop(struct worker_core *core, struct worker_task *task);
+void worker_phase_set(struct worker_task *task, enum worker_phase phase);
+static inline struct worker_done *worker_done_at(const struct worker_core *core, uint32_t i) {
+    return &core->done[(core->done_at + i) & (core->done_room - 1)];
+}
+/* worker_done_pop forgets the first `count` tasks that are done; whether one of them kills. */
+bool worker_done_pop(struct worker_core *core, uint32_t count);
 /* False: no memory, the message is to be declined. *fault is set (code not 0) if it is refused. */
 bool worker_tasks_run(struct worker_core *core, struct wire_batch *batch,
                       struct wire_message *message, struct wire_fault *fault);

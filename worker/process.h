@@ -6,21 +6,22 @@
  *
  *   I/O thread                         pool threads ("lanes")
  *   ----------                         ----------------------
- *   WORKER_START -> base_pool  ------> task_run, outcome kept
- *   WORKER_FINISHED  <----- inbox ---- pushed at once; the wake-up comes later, once for a group
+ *   WORKER_START -> base_pool  ------> task_run, outcome kept in the task
+ *   WORKER_FINISHED  <----- ring ----- noted at once; the wake-up comes later, once for a group
  *
  * A lane that has more to do does not wake the I/O thread for each task, but when a group of tasks has
- * taken GROUP_NS, or there is nothing more to do. Its outcomes are in the inbox all the same, so that
- * the I/O thread finds them whenever it looks; and while something runs it looks at least every
+ * taken GROUP_NS, or there is nothing more to do. What it has finished is in its ring all the same, so
+ * that the I/O thread finds it whenever it looks; and while something runs it looks at least every
  * SAMPLE_NS, so that no outcome waits behind a long task for longer than that. */
 #ifndef WORKER_PROCESS_H
 #define WORKER_PROCESS_H
 
 #include <furrow.h>
 
+#include <stdatomic.h>
+
 #include "base/buffer.h"
 #include "base/clock.h"
-#include "base/inbox.h"
 #include "base/pool.h"
 #include "base/wake.h"
 #include "task/context.h"
@@ -51,10 +52,7 @@ struct worker_chunk;
 
 /* What worker_task.shell is. */
 struct worker_run {
-    union {
-        struct base_work work;       /* from START until it is started or withdrawn */
-        struct base_inbox_node done; /* then, when it is finished */
-    };
+    struct base_work work; /* the pool's, from START until it is started or withdrawn */
     atomic_uint cancel;
     uint8_t kind;   /* enum wire_kind */
     uint8_t kept;   /* enum worker_kept */
@@ -87,9 +85,13 @@ static inline struct worker_task *worker_task_of(struct worker_run *run) {
 
 struct worker_process;
 
+#define WORKER_RING WIRE_WORKER_LEASES_MAX /* as many tasks as there can be: it never overflows */
+_Static_assert((WORKER_RING & (WORKER_RING - 1)) == 0, "positions in the ring are masked");
+
 struct worker_lane {
     /* the lane's own, but for reading */
     _Alignas(64) _Atomic(struct worker_task *) current; /* what it runs */
+    atomic_uint finished;                               /* tasks put into the ring, altogether */
     _Atomic uint64_t busy_ns;                           /* spent in tasks, altogether */
     struct worker_box_slot *slot;
     furrow_task *context;
@@ -98,6 +100,9 @@ struct worker_lane {
     unsigned group_size, in_group;
     /* the I/O thread's */
     _Alignas(64) uint64_t seen_lease, seen_ns;
+    unsigned taken; /* tasks taken out of the ring, altogether */
+    /* both's */
+    struct worker_task **ring;
 };
 
 enum worker_initialized { WORKER_INITIALIZING, WORKER_INITIALIZED, WORKER_INITIALIZER_FAILED };
@@ -110,7 +115,6 @@ struct worker_process {
     struct base_log log;
     struct base_pool *pool;
     struct worker_lane *lanes;
-    struct base_inbox done; /* of worker_run */
     struct base_wake wake;
     atomic_int initialized; /* enum worker_initialized */
     char initializer_text[WORKER_RECORD_TEXT_BYTES];

@@ -176,6 +176,7 @@ int main(int argc, char **argv) {
     worker_child_main(argc, argv);
     bench.total = argc > 1 ? strtoull(argv[1], NULL, 10) : bench.total;
     bench.batch = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : bench.batch;
+    bench.total -= bench.total % bench.batch; /* so that no run gets results of the one before */
     window = (argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : window) * bench.batch;
     config.threads = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : config.threads;
     if (mkdtemp(directory) == NULL) {
