@@ -298,14 +298,14 @@ static void a_task_that_allocates_too_much_fails_alone(void **state) {
 /* The library itself finds no room for a result or an argument: the task ends with an error, in
  * bounded time, and the pool lives. */
 static void a_payload_too_large_for_its_worker_fails_alone(void **state) {
-    enum { SIZE = 200 << 20 };
-    static const char *const broker_more[] = {"--heartbeat", "0.2", "--silence", "1", NULL};
+    enum { SIZE = 100 << 20 };
+    static const char *const broker_more[] = {"--heartbeat", "0.2", "--silence", "3", NULL};
     const furrow_error *error = NULL;
     char worker[128];
     struct site site;
     (void)state;
 
-    limited(worker, sizeof worker, "worker", "ulimit -v 300000", FURROW_WORKER_PATH);
+    limited(worker, sizeof worker, "worker", "ulimit -v 250000", FURROW_WORKER_PATH);
     open_site_with(&site, NULL, worker, 1, broker_more);
     furrow_executor *pool = open_pool(site.fleet.url);
     expect_service(pool, 100);
