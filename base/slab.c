@@ -55,12 +55,42 @@ void base_slab_init(struct base_slab *slab, size_t object_bytes, uint32_t limit)
     slab->review_in = REVIEW_FREES_MIN;
 }
 
+void base_slab_use(struct base_slab *slab, struct base_memory *memory) {
+    BASE_ASSERT(slab->entry_count == 0);
+    slab->memory = memory;
+}
+
+/* Header, generations and room to align, in front of the objects. */
+static size_t head_bytes(const struct base_slab *slab) {
+    return sizeof(struct base_slab_chunk) + slots_of(slab) * sizeof(uint32_t) + ALIGN_LINE;
+}
+
+static size_t chunk_bytes(const struct base_slab *slab) {
+    return head_bytes(slab) + (size_t)slab->stride_bytes * slots_of(slab);
+}
+
+static struct base_slab_chunk *chunk_take(struct base_slab *slab) {
+    return slab->memory == NULL ? malloc(chunk_bytes(slab))
+                                : slab->memory->take(slab->memory, chunk_bytes(slab));
+}
+
+static void chunk_give(struct base_slab *slab, struct base_slab_chunk *chunk) {
+    if (slab->memory == NULL) {
+        free(chunk);
+    } else {
+        slab->memory->give(slab->memory, chunk, chunk_bytes(slab));
+    }
+}
+
 void base_slab_fini(struct base_slab *slab) {
     size_t bytes = slab->object_bytes;
     uint32_t limit = slab->limit;
 
     for (uint32_t i = 0; i < slab->entry_count; i++) {
-        free(slab->entries[i].chunk);
+        if (slab->entries[i].chunk != NULL) {
+            UNPOISON(slab->entries[i].objects, (size_t)slab->stride_bytes * slots_of(slab));
+            chunk_give(slab, slab->entries[i].chunk);
+        }
     }
     free(slab->entries);
     base_slab_init(slab, bytes, limit);
@@ -122,11 +152,6 @@ static void entry_give(struct base_slab *slab, uint32_t at) {
     slab->vacant = at;
 }
 
-/* Header, generations and room to align, in front of the objects. */
-static size_t head_bytes(const struct base_slab *slab) {
-    return sizeof(struct base_slab_chunk) + slots_of(slab) * sizeof(uint32_t) + ALIGN_LINE;
-}
-
 /* Makes a chunk and returns its entry, or BASE_SLAB_NONE if there is no memory. */
 static uint32_t chunk_new(struct base_slab *slab) {
     size_t objects_bytes = (size_t)slab->stride_bytes * slots_of(slab);
@@ -139,7 +164,7 @@ static uint32_t chunk_new(struct base_slab *slab) {
         return BASE_SLAB_NONE;
     }
     entry = &slab->entries[at];
-    chunk = malloc(head_bytes(slab) + objects_bytes);
+    chunk = chunk_take(slab);
     if (chunk == NULL) {
         entry_give(slab, at);
         return BASE_SLAB_NONE;
@@ -171,7 +196,7 @@ static void chunk_release(struct base_slab *slab, uint32_t at) {
         }
     }
     UNPOISON(entry->objects, (size_t)slab->stride_bytes * slots_of(slab));
-    free(entry->chunk);
+    chunk_give(slab, entry->chunk);
     entry->chunk = NULL;
     entry->objects = NULL;
     entry_give(slab, at);
@@ -333,7 +358,7 @@ size_t base_slab_bytes(const struct base_slab *slab) {
 
     for (uint32_t i = 0; i < slab->entry_count; i++) {
         if (slab->entries[i].chunk != NULL) {
-            bytes += head_bytes(slab) + (size_t)slab->stride_bytes * slots_of(slab);
+            bytes += chunk_bytes(slab);
         }
     }
     return bytes;

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/assert.h"
+#include "base/memory.h"
 
 #define BASE_SLAB_NONE UINT32_MAX
 
@@ -50,6 +51,7 @@ struct base_slab {
     uint32_t slot_shift; /* 1 << slot_shift slots a chunk */
     uint32_t limit;      /* most objects at once */
     size_t count;
+    struct base_memory *memory; /* NULL: malloc */
 };
 
 /* base_slab_init makes an empty slab; it allocates nothing.
@@ -57,6 +59,10 @@ struct base_slab {
  * object_bytes  1 to 64 KiB; objects are aligned to 16 bytes, to 64 if the size is a multiple of 64.
  * limit         the most objects that may live at once, 0 for as many as 32 bits can count. */
 void base_slab_init(struct base_slab *slab, size_t object_bytes, uint32_t limit);
+
+/* base_slab_use has the slab take its chunks, all of one size, from `memory` (borrowed until fini)
+ * instead of malloc. To be called before the first alloc. */
+void base_slab_use(struct base_slab *slab, struct base_memory *memory);
 
 /* base_slab_fini frees everything, live objects included. */
 void base_slab_fini(struct base_slab *slab);

@@ -10,6 +10,7 @@ void broker_config_default(struct broker_config *config) {
     *config = (struct broker_config){
         .epoch = config->epoch,
         .seed = config->seed,
+        .memory = config->memory,
         .host = config->host,
         .pid = config->pid,
         .heartbeat_ns = 1 * BROKER_S,
@@ -43,6 +44,7 @@ struct broker_core *broker_new(const struct broker_config *config, uint64_t now_
     rng = &core->rng;
     base_rng_init(rng, config->seed);
     base_slab_init(&core->tasks, sizeof(struct broker_task), 0);
+    base_slab_use(&core->tasks, config->memory);
     base_slab_init(&core->extras, sizeof(struct broker_extra), 0);
     base_map_init(&core->sessions, base_rng_next(rng), base_rng_next(rng));
     base_idmap_init(&core->addresses, base_rng_next(rng));

@@ -8,28 +8,31 @@
 #ifndef BROKER_CORE_H
 #define BROKER_CORE_H
 
+#include "base/memory.h"
 #include "wire/message.h"
 
 struct broker_core;
 
 struct broker_config {
-    uint64_t epoch;            /* random, not 0 */
-    uint64_t seed;             /* for choices and hashes */
-    uint64_t heartbeat_ns;     /* told to dialers; default 1 s */
-    uint64_t silence_ns;       /* default 10 s */
-    uint64_t settle_ns;        /* default 500 ms */
-    uint64_t no_function_ns;   /* how long a class may wait that no connected worker offers while
+    uint64_t epoch;             /* random, not 0 */
+    uint64_t seed;              /* for choices and hashes */
+    uint64_t heartbeat_ns;      /* told to dialers; default 1 s */
+    uint64_t silence_ns;        /* default 10 s */
+    uint64_t settle_ns;         /* default 500 ms */
+    uint64_t no_function_ns;    /* how long a class may wait that no connected worker offers while
                                  there is any worker, before its tasks fail; default 3 s */
-    uint64_t child_grace_ns;   /* after CHILD_DIED: how long results that were on their way still
+    uint64_t child_grace_ns;    /* after CHILD_DIED: how long results that were on their way still
                                  count for tasks that were not running; default 10 ms */
-    uint64_t memory_bytes;     /* tasks and payloads held, over all clients; default 4 GiB */
-    uint32_t tasks_max;        /* queued and leased, over all clients; default 8,388,608 */
-    uint32_t client_tasks_max; /* of one client; default as tasks_max */
-    uint32_t sessions_max;     /* default 65,536 */
-    const char *host;          /* for errors that the broker makes; borrowed for the core's life */
+    uint64_t memory_bytes;      /* tasks and payloads held, over all clients; default 4 GiB */
+    uint32_t tasks_max;         /* queued and leased, over all clients; default 8,388,608 */
+    uint32_t client_tasks_max;  /* of one client; default as tasks_max */
+    uint32_t sessions_max;      /* default 65,536 */
+    struct base_memory *memory; /* for task records, in pieces of one size; borrowed for the core's
+                                   life; NULL: malloc */
+    const char *host;           /* for errors that the broker makes; borrowed for the core's life */
     int64_t pid;
 };
-/* broker_config_default fills in the defaults; epoch, seed, host and pid are the caller's. */
+/* broker_config_default fills in the defaults; epoch, seed, memory, host and pid are the caller's. */
 void broker_config_default(struct broker_config *config);
 
 /* broker_new: NULL without memory. */

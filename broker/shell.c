@@ -10,6 +10,7 @@
 #include <zmq.h>
 
 #include "base/clock.h"
+#include "base/huge.h"
 #include "base/wake.h"
 #include "wire/zmq.h"
 
@@ -33,6 +34,7 @@ enum request { REQUEST_NONE, REQUEST_DRAIN, REQUEST_STOP };
 struct broker_shell {
     struct broker_shell_options options;
     struct broker_core *core;
+    struct base_huge huge; /* the core's records */
     void *context, *router;
     struct base_wake wake;
     atomic_int request;
@@ -75,7 +77,9 @@ struct broker_shell *broker_shell_open(const struct broker_shell_options *option
     atomic_init(&shell->request, REQUEST_NONE);
     snprintf(error, error_bytes, "no memory");
     shell->endpoints = calloc(options->endpoint_count, sizeof *shell->endpoints);
-    shell->core = broker_new(&options->config, shell->now_ns);
+    base_huge_init(&shell->huge);
+    shell->options.config.memory = &shell->huge.memory;
+    shell->core = broker_new(&shell->options.config, shell->now_ns);
     shell->context = zmq_ctx_new();
     if (shell->endpoints == NULL || shell->core == NULL || shell->context == NULL) {
         goto failed;
@@ -115,6 +119,7 @@ void broker_shell_close(struct broker_shell *shell) {
         return;
     }
     broker_free(shell->core);
+    base_huge_fini(&shell->huge);
     if (shell->router != NULL) {
         remove_files(shell);
         zmq_close(shell->router);
