@@ -114,22 +114,6 @@ static int create_first(struct base_pool *pool) {
     return error;
 }
 
-/* Creates threads as long as there are more works than threads free to take them. If one can't be
- * created the others serve on. */
-static void grow(struct base_pool *pool) {
-    size_t available;
-    size_t queued;
-
-    pthread_mutex_lock(&pool->lock);
-    queued = base_pool_queued(pool);
-    available = base_pool_available(pool);
-    while (queued > available && atomic_load(&pool->created) < pool->options.max_threads &&
-           base_pool_spawn(pool) == 0) {
-        available++;
-    }
-    pthread_mutex_unlock(&pool->lock);
-}
-
 /* Takes a chain that is linked newest first. */
 static int submit(struct base_pool *pool, struct base_work *newest, struct base_work *oldest) {
     unsigned created = atomic_load_explicit(&pool->created, memory_order_relaxed);
@@ -149,7 +133,7 @@ static int submit(struct base_pool *pool, struct base_work *newest, struct base_
         base_pool_wake_one(pool);
     }
     if (BASE_UNLIKELY(created < pool->options.max_threads)) {
-        grow(pool);
+        base_pool_grow(pool);
     }
     return 0;
 }

@@ -122,6 +122,10 @@ struct base_work *base_pool_find(struct base_pool_thread *thread, bool *more);
 /* base_pool_spawn creates a thread. Under the lock. Returns 0, EAGAIN or ENOMEM. */
 int base_pool_spawn(struct base_pool *pool);
 
+/* base_pool_grow creates threads as long as there are more works than threads free to take them. If
+ * one can't be created the others serve on. Takes the lock. */
+void base_pool_grow(struct base_pool *pool);
+
 /* base_pool_available counts threads that are free to take a work. Under the lock. */
 size_t base_pool_available(struct base_pool *pool);
 

@@ -132,10 +132,19 @@ static unsigned batch_take(struct base_pool_batch *batch, bool all,
     }
 }
 
+/* Whoever takes a work is RUNNING before the work is gone from where it was: a submitter counts what is
+ * queued and then who is free, and must not miss a work and count its taker as free. */
+static void set_running(struct base_pool_thread *thread) {
+    atomic_store_explicit(&thread->state, BASE_POOL_RUNNING, memory_order_relaxed);
+}
+
 struct base_work *base_pool_pop(struct base_pool_thread *thread) {
     struct base_pool_batch *batch = &thread->batch;
     uint64_t cursor = atomic_load_explicit(&batch->cursor, memory_order_relaxed);
 
+    if (cursor_position(cursor) < cursor_count(cursor)) {
+        set_running(thread);
+    }
     while (cursor_position(cursor) < cursor_count(cursor)) {
         struct base_work *work =
             atomic_load_explicit(&batch->slots[cursor_position(cursor)], memory_order_relaxed);
@@ -252,6 +261,7 @@ static struct base_work *claim(struct base_pool_thread *thread, bool *more) {
     if (work == NULL) {
         return NULL;
     }
+    set_running(thread);
     size = claim_size(pool);
     while (count + 1 < size && pool->ready.count > 0) {
         atomic_store_explicit(&thread->batch.slots[count++], list_pop(&pool->ready),
@@ -272,9 +282,15 @@ static struct base_work *steal(struct base_pool_thread *thread, bool *more) {
 
     for (unsigned i = 1; i < created; i++) {
         struct base_pool_thread *victim = pool->threads[(thread->index + i) % created];
-        unsigned count = batch_take(&victim->batch, false, works);
+        unsigned count;
 
+        if (batch_left(&victim->batch) == 0) {
+            continue;
+        }
+        set_running(thread);
+        count = batch_take(&victim->batch, false, works);
         if (count == 0) {
+            atomic_store_explicit(&thread->state, BASE_POOL_LOOKING, memory_order_relaxed);
             continue;
         }
         for (unsigned j = 1; j < count; j++) {

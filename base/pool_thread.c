@@ -182,6 +182,11 @@ static struct base_work *next_work(struct base_pool_thread *thread) {
     }
     if (more) {
         base_pool_wake_one(pool);
+        /* A submitter did not see works that were on their way from batch to batch. */
+        if (atomic_load_explicit(&pool->created, memory_order_relaxed) <
+            pool->options.max_threads) {
+            base_pool_grow(pool);
+        }
     }
     return work;
 }
@@ -254,7 +259,6 @@ static void *thread_main(void *argument) {
         break_pool(pool);
     } else {
         while ((work = next_work(thread)) != NULL) {
-            atomic_store_explicit(&thread->state, BASE_POOL_RUNNING, memory_order_relaxed);
             thread->ran++;
             options->run(options->owner, thread->index, work);
         }
@@ -318,4 +322,18 @@ int base_pool_spawn(struct base_pool *pool) {
         free(thread);
     }
     return error;
+}
+
+void base_pool_grow(struct base_pool *pool) {
+    size_t available;
+    size_t queued;
+
+    pthread_mutex_lock(&pool->lock);
+    queued = base_pool_queued(pool);
+    available = base_pool_available(pool);
+    while (queued > available && atomic_load(&pool->created) < pool->options.max_threads &&
+           base_pool_spawn(pool) == 0) {
+        available++;
+    }
+    pthread_mutex_unlock(&pool->lock);
 }
