@@ -36,6 +36,7 @@ struct broker_core *broker_new(const struct broker_config *config, uint64_t now_
     }
     BASE_ASSERT(config->epoch != 0 && config->host != NULL);
     core->config = *config;
+    core->lease_count = config->epoch * UINT64_C(0x9e3779b97f4a7c15);
     if (core->config.tasks_max > BROKER_TASKS_MAX) {
         core->config.tasks_max = BROKER_TASKS_MAX;
     }

@@ -40,9 +40,9 @@
 
 /* ------------------------------------------------------------------ limits */
 
-/* A lease is epoch bits, a running number, and the task's place in the slab. */
+/* A lease is a running number, and the task's place in the slab. The number begins somewhere else in
+ * each epoch, because workers keep leases of the last one. */
 #define BROKER_INDEX_BITS 24u
-#define BROKER_EPOCH_BITS 4u
 #define BROKER_INDEX_MASK ((UINT64_C(1) << BROKER_INDEX_BITS) - 1)
 #define BROKER_TASKS_MAX  ((1u << BROKER_INDEX_BITS) - 65536u)
 
@@ -409,7 +409,7 @@ struct broker_core {
     struct base_buffer scratch;
     struct wire_writer *credits;
 
-    uint64_t lease_count;
+    uint64_t lease_count; /* its low 40 bits are used */
     uint64_t dispatches; /* so far */
     uint32_t view_count;
     uint32_t leased;    /* LEASED tasks */

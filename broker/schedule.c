@@ -12,9 +12,6 @@
 #define TURN_NS        (250 * UINT64_C(1000))
 #define TURN_TASKS_MAX 64u
 
-#define COUNT_BITS (64u - BROKER_INDEX_BITS - BROKER_EPOCH_BITS)
-#define COUNT_MASK ((UINT64_C(1) << COUNT_BITS) - 1)
-
 /* ------------------------------------------------------------------ workers */
 
 static enum broker_ring ring_of(const struct broker_worker *worker) {
@@ -83,9 +80,8 @@ void broker_worker_place(struct broker_core *core, struct broker_worker *worker)
 /* ------------------------------------------------------------------- leases */
 
 static uint64_t lease_next(struct broker_core *core, const struct broker_task *task) {
-    core->lease_count = (core->lease_count + 1) & COUNT_MASK;
-    return core->config.epoch << (64 - BROKER_EPOCH_BITS) | core->lease_count << BROKER_INDEX_BITS |
-           broker_task_index(task);
+    core->lease_count++;
+    return core->lease_count << BROKER_INDEX_BITS | broker_task_index(task);
 }
 
 static void run_key(const struct broker_service *service, const struct broker_class *class,

@@ -91,6 +91,34 @@ static void at_most_once_survives_a_restart_if_its_worker_does(void **state) {
     finish(sim);
 }
 
+/* A worker may hold leases of the last epoch beside those of this one. */
+static void a_new_broker_does_not_give_out_a_lease_that_is_still_held(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        struct sim *sim = scenario(seed);
+        uint32_t holder = sim_add_client(sim);
+        uint32_t other = sim_add_client(sim);
+
+        sim_add_worker(sim, 8);
+        sim_run_for(sim, 100 * SIM_MS);
+        for (int i = 0; i < 4; i++) {
+            sim_submit(sim, holder, .work_us = 1500000);
+        }
+        sim_run_for(sim, 50 * SIM_MS);
+        sim_kill_broker(sim);
+        sim_start_broker(sim);
+        for (int i = 0; i < 4; i++) {
+            sim_submit(sim, other, .work_us = 500000);
+        }
+        finish_tasks(sim);
+        for (uint64_t i = 0; i < 8; i++) {
+            assert_value(sim_task_at(sim, i));
+            assert_int_equal(sim_task_at(sim, i)->starts, 1);
+        }
+        finish(sim);
+    }
+}
+
 static void five_restarts_in_a_row_lose_nothing(void **state) {
     struct sim *sim = scenario(SEED);
     uint32_t client = sim_add_client(sim);
@@ -161,6 +189,7 @@ int main(void) {
         cmocka_unit_test(work_flows_again_a_second_after_a_restart),
         cmocka_unit_test(results_that_a_dead_broker_never_got_reach_the_next_one),
         cmocka_unit_test(at_most_once_survives_a_restart_if_its_worker_does),
+        cmocka_unit_test(a_new_broker_does_not_give_out_a_lease_that_is_still_held),
         cmocka_unit_test(five_restarts_in_a_row_lose_nothing),
         cmocka_unit_test(a_broker_that_was_stopped_for_long_goes_on),
         cmocka_unit_test(a_broker_drains_when_its_tasks_are_done),
