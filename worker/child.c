@@ -210,8 +210,7 @@ static void close_process(struct worker_process *process) {
     task_function_list_fini(&process->functions);
     base_buffer_fini(&process->no_memory);
     base_wake_close(&process->wake);
-    /* The modules stay: what they have registered with atexit has to run. */
-    free(process->modules);
+    /* process->modules stays: what they have registered with atexit has to run. */
     worker_settings_fini(&process->settings);
 }
 

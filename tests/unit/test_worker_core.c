@@ -271,11 +271,10 @@ static void a_large_result_is_not_copied(void **state) {
 
     world_run(world, 1, 1);
     memset(blob->data, 0xc0, blob->size);
-    event.task = world_task(world, 1);
     event.data = blob->data;
     event.size = blob->size;
     event.large = blob;
-    world_step(world, &event);
+    world_finish_with(world, 1, &event);
     world_flush(world);
     message = world_take(world, WIRE_RESULTS);
     assert_int_equal(message->frame_count, 3);
@@ -292,13 +291,11 @@ static void a_result_over_the_brokers_limit_is_rejected(void **state) {
     world->payload_max = 1000;
     world_connect(world);
     world_run(world, 1, 2);
-    event.task = world_task(world, 1);
     event.data = bytes;
     event.size = 1000;
-    world_step(world, &event);
-    event.task = world_task(world, 2);
+    world_finish_with(world, 1, &event);
     event.size = 1001;
-    world_step(world, &event);
+    world_finish_with(world, 2, &event);
     world_flush(world);
     world_expect(world, WIRE_RESULTS, 2, WORLD_PAIR(VALUE, 1), WORLD_PAIR(WIRE_KIND_REJECTED, 2));
 }

@@ -50,7 +50,7 @@ static int initialize_fatally(furrow_task *task) {
 FURROW_TASK(initialize_fatally);
 
 static int initialize_slowly(furrow_task *task) {
-    return furrow_task_sleep(task, 1000);
+    return (int)furrow_task_sleep(task, 1000);
 }
 FURROW_TASK(initialize_slowly);
 
@@ -80,7 +80,7 @@ static int exit_with_seven(furrow_task *task) {
 FURROW_TASK(exit_with_seven);
 
 static int nap(furrow_task *task) {
-    return furrow_task_sleep(task, 1000);
+    return (int)furrow_task_sleep(task, 1000);
 }
 FURROW_TASK(nap);
 

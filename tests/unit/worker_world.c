@@ -366,15 +366,22 @@ struct worker_task *world_task(struct world *world, uint64_t lease) {
     return world->started[index_of_lease(world, lease)];
 }
 
+void world_finish_with(struct world *world, uint64_t lease, struct worker_event *event) {
+    uint32_t i = index_of_lease(world, lease);
+
+    event->task = world->started[i];
+    world->started[i] = NULL; /* the step frees it */
+    world_step(world, event);
+}
+
 void world_finish(struct world *world, uint64_t lease, enum wire_kind kind) {
     struct wire_error error = {.code = 3, .message = {"bad", 3}};
-    uint32_t i = index_of_lease(world, lease);
+    const struct worker_task *task = world_task(world, lease);
     struct worker_event event = {
         .type = WORKER_FINISHED,
-        .task = world->started[i],
         .kind = kind,
-        .data = world->started[i]->data,
-        .size = world->started[i]->size,
+        .data = task->data,
+        .size = task->size,
         .busy_ns = 100,
     };
     struct base_buffer buffer;
@@ -385,8 +392,7 @@ void world_finish(struct world *world, uint64_t lease, enum wire_kind kind) {
         event.data = buffer.data;
         event.size = buffer.size;
     }
-    world->started[i] = NULL;
-    world_step(world, &event);
+    world_finish_with(world, lease, &event);
     base_buffer_fini(&buffer);
 }
 
