@@ -18,18 +18,22 @@ trap 'rm -rf "$work"' EXIT
 total=0
 failed=0
 
-# canary NAME FILE SED
+# canary NAME FILE SED [USER]: breaks FILE; if that is a header, as USER sees it.
 canary() {
     total=$((total + 1))
-    sed "$3" "$source/$2" >"$work/canary.c"
-    if cmp -s "$source/$2" "$work/canary.c"; then
+    rm -rf "$work/broken"
+    mkdir -p "$work/broken/${2%/*}"
+    sed "$3" "$source/$2" >"$work/broken/$2"
+    if cmp -s "$source/$2" "$work/broken/$2"; then
         echo "$1: nothing to change in $2"
         failed=$((failed + 1))
         return
     fi
+    compiled=$work/broken/$2
+    [ $# -lt 4 ] || compiled=$source/$4
     # What the broken file defines is not taken from its archive again.
-    if ! "$cc" -std=gnu11 -D_GNU_SOURCE -O2 -w -I"$source" -I"$source/libclient/include" \
-        "$source/tests/sim/main.c" "$work/canary.c" "$lib/libfurrow_sim.a" \
+    if ! "$cc" -std=gnu11 -D_GNU_SOURCE -O2 -w -I"$work/broken" -I"$source" \
+        -I"$source/libclient/include" "$source/tests/sim/main.c" "$compiled" "$lib/libfurrow_sim.a" \
         "$lib/libfurrow_client_core.a" "$lib/libfurrow_worker_core.a" \
         "$lib/libfurrow_broker_core.a" "$lib/libfurrow_wire.a" "$lib/libfurrow_base.a" \
         $extra_libs -o "$work/furrow-sim" 2>"$work/log"; then
@@ -70,14 +74,18 @@ canary "a lost tail is not noticed" wire/link.c \
 canary "streams begin at the same number" wire/link.c \
     's/link_stream(link, now_ns, base > used ? base : base_above(used));/link_stream(link, now_ns, 0);/;
      s/link_stream(link, now_ns, base_at(now_ns));/link_stream(link, now_ns, 0);/'
-canary "a stale lease counts" broker/worker.c \
-    's/task->lease != lease || task->worker != worker ||/task->worker == NULL ||/'
+canary "a stale lease counts" broker/internal.h \
+    's/task->lease != lease || task->worker != worker ||/task->worker == NULL ||/' broker/results.c
+canary "leases begin at the same number in each epoch" broker/core.c \
+    's/core->lease_count = config->epoch.*;/core->lease_count = 0;/'
 canary "credit is taken for unlimited" libclient/core_tasks.c \
     's/if (core->used_tasks >= core->credit_tasks) {/if (false) {/'
 canary "credit leaks away" broker/credit.c \
     's/client->sent_tasks += tasks;/client->sent_tasks += tasks + 1;/'
 canary "a cancel is forgotten" broker/client.c \
     's/^        if (!cancel_one(core, client, entry.values\[0\])) {/        if (false) {/'
+canary "a cancel does not wait for claims" broker/client.c \
+    's/if (task->state == BROKER_TASK_LEASED || task->state == BROKER_TASK_HELD) {/if (task->state == BROKER_TASK_LEASED) {/'
 canary "a worker says it gives back what runs" worker/core_recall.c \
     's/return worker_put(core, core->returned, 0, lease, NULL, 0, NULL);/return worker_put(core, core->returned, 1, lease, NULL, 0, NULL);/'
 canary "what was begun is queued again" broker/worker.c \

@@ -34,26 +34,30 @@ void sim_model_fini(struct sim *sim) {
     free(sim->model.all.items);
 }
 
-static void orphan_runs(struct sim *sim, struct sim_worker *worker) {
-    (void)sim;
+/* Their leases are over; stale: because the worker was given up, and not because of a new broker, which
+ * may yet hear of them. */
+static void orphan_runs(struct sim_worker *worker, bool stale) {
     for (uint32_t i = 0; i < worker->options.slots; i++) {
         if (worker->threads != NULL && worker->threads[i].run != NULL) {
             worker->threads[i].run->orphan = true;
+            worker->threads[i].run->stale |= stale;
         }
     }
     BASE_LIST_FOREACH(&worker->queue, node) {
         BASE_LIST_ENTRY(node, struct sim_run, node)->orphan = true;
+        BASE_LIST_ENTRY(node, struct sim_run, node)->stale |= stale;
     }
 }
 
 void sim_model_new_broker(struct sim *sim) {
     forget_grants(sim);
+    sim->model.settle_from_ns = 0;
     for (uint32_t i = 0; i < sim->tasks.count; i++) {
         sim_task_at(sim, i)->grant = NULL;
         sim_task_at(sim, i)->over = false;
     }
     for (uint32_t i = 0; i < sim->workers.count; i++) {
-        orphan_runs(sim, sim_worker_at(sim, i));
+        orphan_runs(sim_worker_at(sim, i), false);
         sim_worker_at(sim, i)->end.known = false;
     }
     for (uint32_t i = 0; i < sim->clients.count; i++) {
@@ -81,7 +85,7 @@ void sim_model_forgotten(struct sim *sim, uint64_t address) {
     end->known = false;
     if (end->role == SIM_WORKER) {
         end_grants_of(sim, end);
-        orphan_runs(sim, BASE_CONTAINER_OF(end, struct sim_worker, end));
+        orphan_runs(BASE_CONTAINER_OF(end, struct sim_worker, end), true);
     }
 }
 
@@ -286,10 +290,28 @@ static void claims_arrive(struct sim *sim, const struct sim_endpoint *end,
     }
 }
 
-static void claim_arrives(struct sim *sim, const struct wire_entry *entry) {
+/* A cancel that is asked for while the broker settles must wait: this claim came in time, and its task
+ * was told to be cancelled already. */
+static void check_settling(struct sim *sim, struct sim_endpoint *end, const struct sim_task *task,
+                           uint64_t lease) {
+    struct sim_run *run = sim_worker_run(BASE_CONTAINER_OF(end, struct sim_worker, end), lease);
+
+    if (run != NULL && !run->stale && task->state == SIM_CANCELLED &&
+        task->resolved_ns > sim->model.settle_from_ns && sim->model.settle_from_ns != 0 &&
+        sim->now_ns < sim->model.settle_from_ns + sim->broker.config.settle_ns) {
+        sim_fail(sim, "#%llu is claimed in time, and its cancel has said yes",
+                 (unsigned long long)task->number);
+    }
+}
+
+static void claim_arrives(struct sim *sim, struct sim_endpoint *end,
+                          const struct wire_entry *entry) {
     struct sim_task *task = task_of_session(sim, entry->key[1], entry->values[1]);
 
     sim->counts.claims++;
+    if (task != NULL) {
+        check_settling(sim, end, task, entry->values[0]);
+    }
     if (task != NULL && base_idmap_find(&sim->model.claims, entry->values[0]) == NULL) {
         BASE_ASSERT(base_idmap_insert(&sim->model.claims, entry->values[0], task) !=
                     BASE_MAP_NO_MEMORY);
@@ -328,12 +350,27 @@ static void broker_receives_batch(struct sim *sim, struct sim_endpoint *end,
             sim->counts.kept += entry.key[0] == 0 ? 1 : 0;
             break;
         case WIRE_CLAIMS:
-            claim_arrives(sim, &entry);
+            claim_arrives(sim, end, &entry);
             break;
         default:
             break;
         }
     }
+}
+
+/* Settling begins with the first that speaks of another epoch. */
+static void hello_arrives(struct sim *sim, const struct wire_message *message) {
+    struct wire_hello hello;
+    struct wire_fault fault;
+
+    if (!wire_hello_decode(message, &hello, &fault)) {
+        return;
+    }
+    if (sim->model.settle_from_ns == 0 && hello.epoch != 0 &&
+        hello.epoch != sim->broker.config.epoch) {
+        sim->model.settle_from_ns = sim->now_ns;
+    }
+    wire_hello_fini(&hello);
 }
 
 static void death_arrives(struct sim *sim, const struct wire_message *message) {
@@ -362,7 +399,9 @@ void sim_model_broker_receives(struct sim *sim, struct sim_endpoint *end,
         sim_fail(sim, "%s sends a malformed message: %s", end->name, fault.text);
         return;
     }
-    if (envelope.type == WIRE_CHILD_DIED) {
+    if (envelope.type == WIRE_HELLO) {
+        hello_arrives(sim, message);
+    } else if (envelope.type == WIRE_CHILD_DIED) {
         death_arrives(sim, message);
     } else if (envelope.type == WIRE_BYE && end->role == SIM_WORKER) {
         end_grants_of(sim, end);

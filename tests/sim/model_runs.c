@@ -28,6 +28,36 @@ static uint32_t good_runs(const struct sim *sim, const struct sim_task *task) {
     return count;
 }
 
+/* A run of an earlier epoch that its worker has claimed is this broker's as well. */
+static void forbid(struct sim *sim, struct sim_run *run, const struct sim_task *task) {
+    if (run->task == task && run->broker != sim->broker.incarnation && run->worker->end.known &&
+        base_idmap_find(&sim->model.claims, run->lease) == task) {
+        run->forbidden = true;
+        if (run->state == SIM_RUN_RUNNING) {
+            sim_fail(sim, "#%llu runs under a lease that was claimed, and its cancel said yes",
+                     (unsigned long long)task->number);
+        }
+    }
+}
+
+static void forbid_claimed(struct sim *sim, const struct sim_task *task) {
+    for (uint32_t i = 0; i < sim->workers.count; i++) {
+        struct sim_worker *worker = sim_worker_at(sim, i);
+
+        if (worker->core == NULL) {
+            continue;
+        }
+        BASE_LIST_FOREACH(&worker->queue, node) {
+            forbid(sim, BASE_LIST_ENTRY(node, struct sim_run, node), task);
+        }
+        for (uint32_t k = 0; k < worker->options.slots; k++) {
+            if (worker->threads[k].run != NULL) {
+                forbid(sim, worker->threads[k].run, task);
+            }
+        }
+    }
+}
+
 void sim_model_started(struct sim *sim, struct sim_run *run) {
     struct sim_task *task = run->task;
 
@@ -43,6 +73,10 @@ void sim_model_started(struct sim *sim, struct sim_run *run) {
             (unsigned long long)task->number, (unsigned long long)run->lease, run->leased->attempt);
     if (task->job.at_most_once && task->starts > 1) {
         sim_fail(sim, "#%llu is at most once, and starts again", (unsigned long long)task->number);
+    }
+    if (run->forbidden) {
+        sim_fail(sim, "#%llu starts under a claimed lease after a cancel said yes",
+                 (unsigned long long)task->number);
     }
     if (!counts_for(sim, run)) {
         return;
@@ -175,6 +209,7 @@ void sim_model_verdict(struct sim *sim, struct sim_task *task, bool yes) {
     sim->counts.cancelled++;
     task->state = SIM_CANCELLED;
     task->resolved_ns = sim->now_ns;
+    forbid_claimed(sim, task);
     if (good_runs(sim, task) > 0) {
         sim_fail(sim, "#%llu runs, and its cancel said yes", (unsigned long long)task->number);
     }

@@ -148,6 +148,8 @@ struct sim_run {
     enum sim_run_state state;
     bool interrupted;
     uint64_t broker; /* the incarnation that gave the lease */
+    bool forbidden;  /* the model's: its cancel said yes */
+    bool stale;      /* the model's: the broker that gave the lease has given up the worker since */
     bool orphan;     /* the model's: the broker has forgotten the worker since, or is another one */
 };
 
@@ -174,6 +176,8 @@ uint32_t sim_worker_start(struct sim *sim, const struct sim_worker_options *opti
 void sim_worker_receive(struct sim *sim, struct sim_worker *worker, struct wire_message *message);
 void sim_worker_reconnected(struct sim *sim, struct sim_worker *worker);
 void sim_worker_free(struct sim_worker *worker);
+/* The run of a lease, waiting or running; NULL: none. */
+struct sim_run *sim_worker_run(struct sim_worker *worker, uint64_t lease);
 void sim_worker_resumed(struct sim *sim, struct sim_worker *worker);
 /* The process ends. signal 0: by itself, with `expected`. */
 void sim_worker_die(struct sim *sim, struct sim_worker *worker, int signal, bool expected,
@@ -221,6 +225,7 @@ struct sim_model {
     struct base_idmap grants; /* lease to grant, of this epoch */
     struct base_idmap claims; /* lease to task, of this epoch */
     struct sim_array all;     /* every grant of this epoch */
+    uint64_t settle_from_ns;  /* 0: this broker does not settle yet */
 };
 
 void sim_model_init(struct sim *sim);

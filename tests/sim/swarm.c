@@ -46,6 +46,7 @@ enum deed {
     DEED_ADD_CLIENT,
     DEED_KILL_BROKER,
     DEED_DRAIN_BROKER,
+    DEED_CANCEL_WHILE_SETTLING,
     DEED_COUNT,
 };
 
@@ -124,13 +125,16 @@ static void draw_broker(struct swarm *swarm, struct sim_options *options) {
 /* Every seed leaves out some deeds, so that each meets the others in all company. */
 static void draw_deeds(struct swarm *swarm) {
     static const uint32_t usual[DEED_COUNT] = {
-        [DEED_SUBMIT] = 100,     [DEED_BURST] = 20,       [DEED_CANCEL] = 30,
-        [DEED_BREAK] = 6,        [DEED_CUT] = 4,          [DEED_PAUSE] = 3,
-        [DEED_PAUSE_BROKER] = 1, [DEED_JUMP] = 2,         [DEED_KILL_WORKER] = 6,
-        [DEED_STOP_WORKER] = 3,  [DEED_DRAIN_WORKER] = 2, [DEED_KILL_MACHINE] = 1,
-        [DEED_ADD_WORKER] = 3,   [DEED_KILL_CLIENT] = 1,  [DEED_LEAVE_CLIENT] = 1,
-        [DEED_SLOW] = 2,         [DEED_ADD_CLIENT] = 2,   [DEED_KILL_BROKER] = 3,
-        [DEED_DRAIN_BROKER] = 1,
+        [DEED_SUBMIT] = 100,     [DEED_BURST] = 20,
+        [DEED_CANCEL] = 30,      [DEED_BREAK] = 6,
+        [DEED_CUT] = 4,          [DEED_PAUSE] = 3,
+        [DEED_PAUSE_BROKER] = 1, [DEED_JUMP] = 2,
+        [DEED_KILL_WORKER] = 6,  [DEED_STOP_WORKER] = 3,
+        [DEED_DRAIN_WORKER] = 2, [DEED_KILL_MACHINE] = 1,
+        [DEED_ADD_WORKER] = 3,   [DEED_KILL_CLIENT] = 1,
+        [DEED_LEAVE_CLIENT] = 1, [DEED_SLOW] = 2,
+        [DEED_ADD_CLIENT] = 2,   [DEED_KILL_BROKER] = 3,
+        [DEED_DRAIN_BROKER] = 1, [DEED_CANCEL_WHILE_SETTLING] = 2,
     };
 
     for (uint32_t i = 0; i < DEED_COUNT; i++) {
@@ -276,15 +280,19 @@ static void submit_some(struct swarm *swarm, uint64_t count) {
     }
 }
 
-static void cancel_some(struct swarm *swarm) {
+/* Cancels up to `most` tasks that are pending, anywhere among the last few hundred. */
+static void cancel_some(struct swarm *swarm, uint64_t most) {
     uint64_t count = sim_task_count(swarm->sim);
+    uint64_t recent = count < 300 ? count : 300;
 
-    for (uint64_t n = between(swarm, 1, 5); count > 0 && n > 0; n--) {
-        uint64_t recent = count < 50 ? count : 50;
-        struct sim_task *task = sim_task_at(swarm->sim, count - 1 - below(swarm, recent));
+    for (uint64_t n = between(swarm, 1, most); recent > 0 && n > 0; n--) {
+        uint64_t at = count - recent + below(swarm, recent);
 
-        if (sim_client_usable(swarm->sim, task->client)) {
-            sim_cancel(swarm->sim, task);
+        while (at < count && sim_task_at(swarm->sim, at)->state != SIM_PENDING) {
+            at++;
+        }
+        if (at < count && sim_client_usable(swarm->sim, sim_task_at(swarm->sim, at)->client)) {
+            sim_cancel(swarm->sim, sim_task_at(swarm->sim, at));
         }
     }
 }
@@ -382,6 +390,21 @@ static void disturb_broker(struct swarm *swarm, enum deed deed) {
     }
 }
 
+/* A new broker waits for claims; what is cancelled meanwhile may be somebody's already. */
+static void cancel_while_settling(struct swarm *swarm) {
+    uint64_t settle_ns = sim_options(swarm->sim)->broker.settle_ns;
+
+    if (!sim_broker_alive(swarm->sim)) {
+        return;
+    }
+    sim_kill_broker(swarm->sim);
+    sim_start_broker(swarm->sim);
+    for (int i = 0; i < 5; i++) {
+        sim_run_for(swarm->sim, below(swarm, settle_ns / 4));
+        cancel_some(swarm, 10);
+    }
+}
+
 static void disturb_worker(struct swarm *swarm, enum deed deed) {
     uint32_t worker = some_worker(swarm);
 
@@ -422,7 +445,7 @@ static void act(struct swarm *swarm, enum deed deed) {
         submit_some(swarm, between(swarm, 10, 100));
         break;
     case DEED_CANCEL:
-        cancel_some(swarm);
+        cancel_some(swarm, 5);
         break;
     case DEED_BREAK:
     case DEED_CUT:
@@ -435,6 +458,9 @@ static void act(struct swarm *swarm, enum deed deed) {
     case DEED_DRAIN_BROKER:
     case DEED_PAUSE_BROKER:
         disturb_broker(swarm, deed);
+        break;
+    case DEED_CANCEL_WHILE_SETTLING:
+        cancel_while_settling(swarm);
         break;
     case DEED_KILL_WORKER:
     case DEED_STOP_WORKER:

@@ -513,6 +513,25 @@ void sim_worker_free(struct sim_worker *worker) {
 
 /* ------------------------------------------------------------------- questions */
 
+struct sim_run *sim_worker_run(struct sim_worker *worker, uint64_t lease) {
+    if (worker->core == NULL) {
+        return NULL;
+    }
+    BASE_LIST_FOREACH(&worker->queue, node) {
+        struct sim_run *run = BASE_LIST_ENTRY(node, struct sim_run, node);
+
+        if (run->lease == lease) {
+            return run;
+        }
+    }
+    for (uint32_t i = 0; i < worker->options.slots; i++) {
+        if (worker->threads[i].run != NULL && worker->threads[i].run->lease == lease) {
+            return worker->threads[i].run;
+        }
+    }
+    return NULL;
+}
+
 bool sim_worker_alive(const struct sim *sim, uint32_t worker) {
     return sim_worker_at(sim, worker)->core != NULL;
 }
