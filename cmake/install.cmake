@@ -3,10 +3,6 @@
 
 include(CMakePackageConfigHelpers)
 
-# Before 1.0 a minor version may change the interface, but only 0 -> 1 changes the SONAME's number:
-# libfurrow.so.0 says "no promise yet".
-set_target_properties(
-    furrow PROPERTIES OUTPUT_NAME furrow VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
 if(NOT FURROW_SANITIZE AND NOT FURROW_FUZZ)
     # The library names everything it needs; the sanitizers' runtimes come with the program.
     target_link_options(furrow PRIVATE -Wl,-z,defs)
