@@ -410,7 +410,7 @@ struct broker_core {
     struct wire_writer *credits;
 
     uint64_t lease_count; /* its low 40 bits are used */
-    uint64_t dispatches; /* so far */
+    uint64_t dispatches;  /* so far */
     uint32_t view_count;
     uint32_t leased;    /* LEASED tasks */
     uint32_t abandoned; /* ABANDONED ones */
