@@ -1,5 +1,6 @@
 #include "fail_alloc.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -26,7 +27,34 @@ int fail_alloc_failed(void) {
     return failed;
 }
 
+/* Above 0: so many are to succeed, and the next one is to fail. 0: nothing. */
+static atomic_long anywhere;
+static atomic_bool anywhere_failed;
+
+void fail_alloc_anywhere(long count) {
+    atomic_store(&anywhere_failed, false);
+    atomic_store(&anywhere, count + 1);
+}
+
+int fail_alloc_anywhere_failed(void) {
+    return atomic_load(&anywhere_failed);
+}
+
+static bool fails_anywhere(void) {
+    long now = atomic_load(&anywhere);
+
+    while (now > 0 && !atomic_compare_exchange_weak(&anywhere, &now, now - 1)) {
+    }
+    if (now == 1) {
+        atomic_store(&anywhere_failed, true);
+    }
+    return now == 1;
+}
+
 static bool fails(void) {
+    if (fails_anywhere()) {
+        return true;
+    }
     if (left < 0) {
         return false;
     }
