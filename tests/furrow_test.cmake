@@ -44,6 +44,9 @@ function(furrow_test_run name)
     if(NOT arg_TIMEOUT)
         set(arg_TIMEOUT 60)
     endif()
+    if(FURROW_SANITIZE)
+        math(EXPR arg_TIMEOUT "${arg_TIMEOUT} * 5") # their programs are that much slower
+    endif()
     add_test(NAME ${arg_LABEL}.${name} COMMAND ${arg_COMMAND})
     set_tests_properties(
         ${arg_LABEL}.${name}
