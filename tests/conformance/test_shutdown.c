@@ -321,6 +321,8 @@ static void exit_without_shutdown(void **state) {
     }
 }
 
+furrow_future *left_behind[11]; /* reachable, so that they are no leak to a sanitizer */
+
 /* What that program does: leaves with tasks queued and running. Prints the pid of a worker. */
 static int leave_without_shutdown(const char *url) {
     furrow_executor *pool = furrow_open(url, NULL);
@@ -330,13 +332,13 @@ static int leave_without_shutdown(const char *url) {
         fprintf(stderr, "%s\n", furrow_last_error());
         return 1;
     }
-    furrow_future *future = furrow_submit(pool, where, "");
+    furrow_future *future = left_behind[10] = furrow_submit(pool, where, "");
     if (furrow_future_result(future, 30, "[ii]", &pid, &thread) != FURROW_OK) {
         fprintf(stderr, "%s\n", furrow_last_error());
         return 1;
     }
     for (int i = 0; i < 10; i++) {
-        furrow_submit(pool, sleep_return, "di", 30.0, (int64_t)i);
+        left_behind[i] = furrow_submit(pool, sleep_return, "di", 30.0, (int64_t)i);
     }
     printf("%d\n", (int)pid);
     return 0;
