@@ -20,13 +20,14 @@ trap clean_up EXIT
 trap 'exit 1' INT TERM
 status=0
 
-# What is still reachable at the end counts as a leak, too.
-watched() (
+# What is still reachable at the end counts as a leak, too. It takes the place of the shell that calls
+# it, so that $! of one in the background is valgrind's.
+watched() {
     log=$1
     shift
     exec valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=all \
         --errors-for-leak-kinds=all --suppressions=tests/valgrind.supp --log-file="$log" "$@"
-)
+}
 
 # verdict STATUS NAME: valgrind also says which system calls it doesn't know; that is no error.
 verdict() {
@@ -47,7 +48,7 @@ clean() {
     name=$2
     shift 2
     code=0
-    watched "$work/log.%p" "$build/examples/$name" --executor "$executor" "$@" \
+    (watched "$work/log.%p" "$build/examples/$name" --executor "$executor" "$@") \
         >"$work/out" 2>&1 || code=$?
     verdict "$code" "$name on $executor"
 }
