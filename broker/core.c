@@ -48,6 +48,7 @@ struct broker_core *broker_new(const struct broker_config *config, uint64_t now_
     base_slab_use(&core->tasks, config->memory);
     base_slab_init(&core->extras, sizeof(struct broker_extra), 0);
     base_map_init(&core->sessions, base_rng_next(rng), base_rng_next(rng));
+    base_map_init(&core->owners, base_rng_next(rng), base_rng_next(rng));
     base_idmap_init(&core->addresses, base_rng_next(rng));
     base_map_init(&core->demands, base_rng_next(rng), base_rng_next(rng));
     base_map_init(&core->offers, base_rng_next(rng), base_rng_next(rng));
@@ -113,7 +114,9 @@ void broker_free(struct broker_core *core) {
     BASE_ASSERT(core->memory == 0 && core->queued == 0 && core->leased == 0);
     base_slab_fini(&core->tasks);
     base_slab_fini(&core->extras);
+    BASE_ASSERT(base_map_count(&core->owners) == 0);
     base_map_fini(&core->sessions);
+    base_map_fini(&core->owners);
     base_idmap_fini(&core->addresses);
     base_map_fini(&core->demands);
     base_map_fini(&core->offers);
@@ -382,7 +385,7 @@ void broker_step(struct broker_core *core, uint64_t now_ns, const struct broker_
     }
     switch (event->type) {
     case BROKER_RECEIVE:
-        broker_route(core, event->from, event->message);
+        broker_route(core, event);
         break;
     case BROKER_TICK:
         tick(core);
@@ -392,6 +395,9 @@ void broker_step(struct broker_core *core, uint64_t now_ns, const struct broker_
         break;
     case BROKER_DRAIN:
         core->draining = true;
+        break;
+    case BROKER_AUTHORIZE:
+        broker_owner_authorize(core, event->identity);
         break;
     }
 }

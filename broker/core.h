@@ -31,6 +31,7 @@ struct broker_config {
                                    life; NULL: malloc */
     const char *host;           /* for errors that the broker makes; borrowed for the core's life */
     int64_t pid;
+    bool authenticate; /* the transport tells peers apart by keys: a HELLO without one is refused */
 };
 /* broker_config_default fills in the defaults; epoch, seed, memory, host and pid are the caller's. */
 void broker_config_default(struct broker_config *config);
@@ -42,16 +43,40 @@ void broker_free(struct broker_core *core);
 /* Where a message came from or goes to; the shell's number, never reused while in use. */
 typedef uint64_t broker_address;
 
+/* What a key may do. A key that may do nothing is one that nobody has allowed. */
+enum broker_right {
+    BROKER_MAY_SUBMIT = 1, /* HELLO as a client */
+    BROKER_MAY_WORK = 2,   /* as a worker, or a supervisor */
+    BROKER_MAY_ADMIN = 4,  /* role 4 */
+};
+#define BROKER_KEY_BYTES 32u
+#define BROKER_NO_QUOTA  UINT64_MAX
+
+/* Whom the transport has authenticated (docs/protocol.md section 10). */
+struct broker_identity {
+    uint8_t key[BROKER_KEY_BYTES]; /* the public one */
+    unsigned rights;               /* of enum broker_right */
+    uint64_t tasks_max, bytes_max; /* that all its sessions together may have here: at least 1, or
+                                      BROKER_NO_QUOTA */
+};
+/* broker_may: whether a peer of this identity may say HELLO in a role, by its number on the wire. */
+bool broker_may(const struct broker_identity *identity, unsigned role);
+
 enum broker_event_type {
     BROKER_RECEIVE, /* a message came from an address */
     BROKER_TICK,    /* broker_deadline has come */
     BROKER_FLUSH,   /* nothing more to receive now: dispatch, and send what has formed */
     BROKER_DRAIN,   /* accept no new tasks (REJECT 7), finish what is there, then BROKER_DRAINED */
+    BROKER_AUTHORIZE, /* what a key may do has changed: sessions that it may not have now end */
 };
 struct broker_event {
     enum broker_event_type type;
     broker_address from;
     struct wire_message *message; /* borrowed; the core takes references of its own */
+    /* Borrowed. RECEIVE: whose connection the address is; looked at with a HELLO only, since an address
+     * stays with its connection. NULL: the transport doesn't authenticate, and everybody may do
+     * everything, unless config.authenticate is set. AUTHORIZE: the key, and its new rights. */
+    const struct broker_identity *identity;
 };
 
 enum broker_action_type {

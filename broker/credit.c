@@ -124,8 +124,10 @@ static void split_window(struct supply *tasks, struct supply *bytes) {
 void broker_credit_grant(struct broker_core *core, struct broker_client *client) {
     struct supply tasks = supply_tasks(core), bytes = supply_bytes(core);
     uint64_t in_hand = hand_tasks(client), in_hand_bytes = hand_bytes(client);
-    uint64_t more_tasks, more_bytes;
+    uint64_t more_tasks, more_bytes, room_tasks, room_bytes;
 
+    broker_owner_count(client);
+    broker_owner_room(client, &room_tasks, &room_bytes);
     split_window(&tasks, &bytes);
     if (core->draining || (in_hand > tasks.window / 2 && in_hand_bytes > bytes.window / 2)) {
         set_starved(core, client, false);
@@ -137,18 +139,35 @@ void broker_credit_grant(struct broker_core *core, struct broker_client *client)
     if (more_tasks == 0 && in_hand == 0 && client->task_count == 0) {
         more_tasks = 1;
     }
+    more_tasks = least(more_tasks, room_tasks);
     bytes.free = minus(bytes.free, more_tasks * BROKER_TASK_BYTES);
     more_bytes =
         portion(&bytes, in_hand_bytes, client->task_bytes + client->task_count * BROKER_TASK_BYTES);
-    grant(core, client, more_tasks, more_bytes);
+    grant(core, client, more_tasks, least(more_bytes, room_bytes));
+    broker_owner_count(client);
     set_starved(core, client,
                 hand_tasks(client) <= tasks.window / 2 || hand_bytes(client) <= bytes.window / 2);
+}
+
+/* What a key's client has used or got rid of may be another's now. */
+static void count_owned(struct broker_core *core) {
+    if (base_map_count(&core->owners) == 0) {
+        return;
+    }
+    BASE_LIST_FOREACH(&core->dirty, node) {
+        struct broker_session *session = BASE_LIST_ENTRY(node, struct broker_session, dirty);
+
+        if (session->role == WIRE_CLIENT) {
+            broker_owner_count(broker_client_of(session));
+        }
+    }
 }
 
 void broker_credit_flush(struct broker_core *core) {
     struct base_list now;
     struct base_node *node;
 
+    count_owned(core);
     base_list_init(&now);
     for (int i = 0; i < SERVED_A_FLUSH && !core->draining; i++) {
         node = base_list_pop_front(&core->starved);
@@ -174,6 +193,7 @@ void broker_credit_leave(struct broker_core *core, struct broker_client *client)
     client->granted_bytes = 0;
     client->sent_tasks = 0;
     client->sent_bytes = 0;
+    broker_owner_count(client);
     set_starved(core, client, false);
 }
 

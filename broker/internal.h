@@ -3,6 +3,7 @@
  *   core.c      steps, actions, timers, statistics
  *   router.c    what comes in: which message is for whom, and from whom it is allowed
  *   session.c   the link of one session: HELLO, sending, losing, leaving
+ *   owner.c     keys: what each may do, its sessions, its quota
  *   client.c    classes, CANCEL, leaving, what goes back to a client
  *   submit.c    SUBMIT
  *   slots.c     a client's task ids
@@ -152,8 +153,20 @@ _Static_assert(sizeof(struct broker_task) == 128, "two cache lines");
 
 /* ----------------------------------------------------------------- sessions */
 
+/* A key that has sessions here. */
+struct broker_owner {
+    struct base_map_node node;
+    struct broker_identity identity;
+    struct base_list sessions;
+    uint32_t session_count, client_count;
+    /* What its clients have here or have been granted, as far as it has been counted. */
+    uint64_t tasks, bytes;
+};
+
 struct broker_session {
     struct base_map_node by_id;
+    struct broker_owner *owner; /* NULL: not authenticated */
+    struct base_node in_owner;
     uint8_t key[16];
     struct wire_session id;
     enum wire_role role;
@@ -212,6 +225,7 @@ struct broker_client {
     bool credit_news;                /* grants have grown since they were told */
     uint64_t sent_tasks, sent_bytes; /* by the client, in this stream */
     uint64_t granted_tasks, granted_bytes;
+    uint64_t counted_tasks, counted_bytes; /* of it in owner->tasks and bytes */
 };
 
 /* -- workers -- */
@@ -392,6 +406,7 @@ struct broker_core {
     uint64_t now_ns;
     struct base_slab tasks, extras;
     struct base_map sessions;    /* by id */
+    struct base_map owners;      /* by key */
     struct base_idmap addresses; /* -> session */
     struct base_map demands, offers;
     struct base_map claims;
@@ -464,7 +479,7 @@ char *broker_text(struct wire_text text);
 
 /* ---- router.c ---- */
 
-void broker_route(struct broker_core *core, broker_address from, struct wire_message *message);
+void broker_route(struct broker_core *core, const struct broker_event *event);
 /* broker_reject tells a session (or an address that has none: NULL) why its message had no effect. */
 void broker_reject(struct broker_core *core, broker_address to, struct broker_session *session,
                    uint32_t about, const struct wire_fault *fault);
@@ -484,7 +499,7 @@ typedef enum broker_handled broker_handler(struct broker_core *core, struct brok
 
 /* ---- session.c ---- */
 
-void broker_hello(struct broker_core *core, broker_address from, struct wire_message *message);
+void broker_hello(struct broker_core *core, const struct broker_event *event);
 broker_handler broker_on_bye, broker_on_heartbeat, broker_on_resume, broker_on_reject;
 /* broker_session_mark sends an unsequenced message now; the reference is taken; NULL: nothing. */
 void broker_session_mark(struct broker_core *core, struct broker_session *session,
@@ -511,11 +526,37 @@ bool broker_session_finish(struct broker_core *core, struct broker_session *sess
 bool broker_session_post(struct broker_session *session, struct wire_message *message);
 void broker_session_flush(struct broker_core *core, struct broker_session *session);
 void broker_session_timer(struct broker_core *core, struct broker_session *session);
+/* broker_session_end ends a session that its key may no longer have. */
+void broker_session_end(struct broker_core *core, struct broker_session *session);
 /* broker_session_init begins a session of a HELLO; false: no memory, and nothing is left of it. */
 bool broker_session_init(struct broker_core *core, struct broker_session *session,
                          const struct wire_hello *hello);
 /* broker_session_free takes a session apart and frees it; its role's things are gone before. */
 void broker_session_free(struct broker_core *core, struct broker_session *session);
+
+/* ---- owner.c ---- */
+
+/* broker_owner_check: whether a HELLO of this identity may make or take up a session (`known`, or NULL
+ * if there is none of that id). False: *fault, which tells of nothing that is not the peer's own. */
+bool broker_owner_check(struct broker_core *core, const struct broker_identity *identity,
+                        const struct wire_hello *hello, const struct broker_session *known,
+                        struct wire_fault *fault);
+/* broker_owner_join makes a session its key's. False: no memory. */
+bool broker_owner_join(struct broker_core *core, struct broker_session *session,
+                       const struct broker_identity *identity);
+void broker_owner_leave(struct broker_core *core, struct broker_session *session);
+/* broker_owner_authorize gives a key other rights and another quota, and ends what it may not have. */
+void broker_owner_authorize(struct broker_core *core, const struct broker_identity *identity);
+/* broker_owner_count takes note of how much a client has; broker_owner_room says how much more it may
+ * be granted. */
+void broker_owner_count(struct broker_client *client);
+void broker_owner_room(const struct broker_client *client, uint64_t *tasks, uint64_t *bytes);
+/* broker_owner_allows: whether a payload of that size is within the client's quota if it is alone. */
+static inline bool broker_owner_allows(const struct broker_client *client, size_t size) {
+    const struct broker_owner *owner = client->session.owner;
+
+    return owner == NULL || size <= owner->identity.bytes_max;
+}
 
 /* ---- client.c ---- */
 
@@ -772,7 +813,7 @@ broker_handler broker_on_child_died;
 /* broker_requeue queues a task again that was LEASED and is detached: in front, or alone. */
 void broker_requeue(struct broker_core *core, struct broker_task *task);
 /* broker_worker_lost takes back all that a worker has whose session is gone, and the session. */
-enum broker_loss { BROKER_LOSS_SILENCE, BROKER_LOSS_BYE, BROKER_LOSS_DEATH };
+enum broker_loss { BROKER_LOSS_SILENCE, BROKER_LOSS_BYE, BROKER_LOSS_DEATH, BROKER_LOSS_REVOKED };
 void broker_worker_lost(struct broker_core *core, struct broker_worker *worker,
                         enum broker_loss loss);
 void broker_worker_grace(struct broker_core *core, struct broker_worker *worker);

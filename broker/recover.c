@@ -130,6 +130,9 @@ static struct wire_error death_of(const struct broker_worker *worker, enum broke
     case BROKER_LOSS_BYE:
         how.message = text_of("left");
         break;
+    case BROKER_LOSS_REVOKED:
+        how.message = text_of("was no longer allowed to work");
+        break;
     case BROKER_LOSS_DEATH:
         how.pid = worker->death.pid;
         how.signal = worker->death.signal;
@@ -158,7 +161,8 @@ static void take_back(struct broker_core *core, struct broker_task *task, enum b
     case BROKER_LOSS_BYE: /* it gives back what it has not begun before it leaves */
         spare(core, task, how, false);
         break;
-    case BROKER_LOSS_DEATH: /* it did not run then; but it may have, and its result be lost */
+    case BROKER_LOSS_REVOKED: /* it may have begun it */
+    case BROKER_LOSS_DEATH:   /* it did not run then; but it may have, and its result be lost */
         spare(core, task, how, !unstarted);
         break;
     }
@@ -285,12 +289,12 @@ enum broker_handled broker_on_child_died(struct broker_core *core, struct broker
     struct wire_child_died died;
     struct broker_worker *worker;
 
-    (void)session;
     if (!wire_child_died_decode(message, &died, fault)) {
         return fault->code == WIRE_REJECT_LIMIT ? BROKER_NOMEM : BROKER_REFUSED;
     }
     worker = find_worker(core, &died.session);
-    if (worker != NULL && !worker->dying) {
+    /* A key speaks of its own workers only; another's is to it as one that is not there. */
+    if (worker != NULL && worker->session.owner == session->owner && !worker->dying) {
         worker->dying = true;
         worker->death.pid = (int64_t)died.pid;
         worker->death.signal = (int32_t)died.signal;

@@ -95,7 +95,8 @@ static enum broker_handled handle(struct broker_core *core, struct broker_sessio
         broker_fault(fault, WIRE_REJECT_TYPE, "header: type: %u is unknown", envelope->type);
         return BROKER_REFUSED;
     }
-    if (rule == NULL || (rule->roles & (1u << session->role)) == 0) {
+    if (rule == NULL || (rule->roles & (1u << session->role)) == 0 ||
+        (session->owner != NULL && !broker_may(&session->owner->identity, session->role))) {
         broker_fault(fault, WIRE_REJECT_ROLE, "%s is not for this role to send",
                      wire_type_name(envelope->type));
         return BROKER_REFUSED;
@@ -127,8 +128,10 @@ static void deliver(struct broker_core *core, struct broker_session *session,
     }
 }
 
-void broker_route(struct broker_core *core, broker_address from, struct wire_message *message) {
-    struct broker_session *session = base_idmap_find(&core->addresses, from);
+void broker_route(struct broker_core *core, const struct broker_event *event) {
+    struct broker_session *session = base_idmap_find(&core->addresses, event->from);
+    struct wire_message *message = event->message;
+    broker_address from = event->from;
     struct wire_envelope envelope;
     struct wire_fault fault;
 
@@ -137,7 +140,7 @@ void broker_route(struct broker_core *core, broker_address from, struct wire_mes
         return;
     }
     if (BASE_UNLIKELY(envelope.type == WIRE_HELLO)) {
-        broker_hello(core, from, message);
+        broker_hello(core, event);
         return;
     }
     if (BASE_UNLIKELY(session == NULL)) {

@@ -94,6 +94,7 @@ void broker_session_free(struct broker_core *core, struct broker_session *sessio
     link_fini(&session->link);
     broker_session_count(core, session);
     broker_timer_drop(core, &session->timer);
+    broker_owner_leave(core, session);
     base_map_remove(&core->sessions, &session->by_id);
     if (base_node_linked(&session->dirty)) {
         base_list_remove(&session->dirty);
@@ -121,11 +122,15 @@ static void lose(struct broker_core *core, struct broker_session *session, enum 
 
 /* ------------------------------------------------------------------- HELLO */
 
-static bool check_hello(struct broker_core *core, const struct wire_hello *hello,
-                        const struct broker_session *known, struct wire_fault *fault) {
+static bool check_hello(struct broker_core *core, const struct broker_identity *identity,
+                        const struct wire_hello *hello, const struct broker_session *known,
+                        struct wire_fault *fault) {
     if (hello->version_max < WIRE_VERSION_MIN || hello->version_min > WIRE_VERSION_MAX) {
         broker_fault(fault, WIRE_REJECT_VERSION, "HELLO: version: we speak %u to %u",
                      WIRE_VERSION_MIN, WIRE_VERSION_MAX);
+        return false;
+    }
+    if (!broker_owner_check(core, identity, hello, known, fault)) {
         return false;
     }
     if (known != NULL && known->role != hello->role) {
@@ -144,8 +149,8 @@ static bool check_hello(struct broker_core *core, const struct wire_hello *hello
     return true;
 }
 
-static struct broker_session *session_new(struct broker_core *core,
-                                          const struct wire_hello *hello) {
+static struct broker_session *session_of_role(struct broker_core *core,
+                                              const struct wire_hello *hello) {
     struct broker_session *session;
 
     switch (hello->role) {
@@ -159,6 +164,17 @@ static struct broker_session *session_new(struct broker_core *core,
     session = calloc(1, sizeof *session);
     if (session != NULL && !broker_session_init(core, session, hello)) {
         free(session);
+        session = NULL;
+    }
+    return session;
+}
+
+static struct broker_session *session_new(struct broker_core *core, const struct wire_hello *hello,
+                                          const struct broker_identity *identity) {
+    struct broker_session *session = session_of_role(core, hello);
+
+    if (session != NULL && identity != NULL && !broker_owner_join(core, session, identity)) {
+        lose(core, session, BROKER_LOSS_BYE);
         session = NULL;
     }
     return session;
@@ -211,7 +227,7 @@ static enum broker_handled register_anew(struct broker_core *core, struct broker
     return BROKER_DONE;
 }
 
-static enum broker_handled hello_from(struct broker_core *core, broker_address from,
+static enum broker_handled hello_from(struct broker_core *core, const struct broker_event *event,
                                       const struct wire_hello *hello, struct wire_fault *fault) {
     struct base_map_node *node;
     struct broker_session *session;
@@ -224,17 +240,17 @@ static enum broker_handled hello_from(struct broker_core *core, broker_address f
     memcpy(key + 8, &hello->session.low, 8);
     node = base_map_find(&core->sessions, key, sizeof key);
     session = node == NULL ? NULL : BASE_CONTAINER_OF(node, struct broker_session, by_id);
-    if (!check_hello(core, hello, session, fault)) {
+    if (!check_hello(core, event->identity, hello, session, fault)) {
         return BROKER_REFUSED;
     }
     fresh = session == NULL;
     if (fresh) {
-        session = session_new(core, hello);
+        session = session_new(core, hello, event->identity);
     }
     if (session == NULL) {
         return BROKER_NOMEM;
     }
-    if (!bind_address(core, session, from)) {
+    if (!bind_address(core, session, event->from)) {
         if (fresh) {
             lose(core, session, BROKER_LOSS_BYE);
         }
@@ -258,17 +274,17 @@ static enum broker_handled hello_from(struct broker_core *core, broker_address f
     return handled;
 }
 
-void broker_hello(struct broker_core *core, broker_address from, struct wire_message *message) {
+void broker_hello(struct broker_core *core, const struct broker_event *event) {
     struct wire_hello hello;
     struct wire_fault fault;
 
-    if (!wire_hello_decode(message, &hello, &fault)) {
-        broker_reject(core, from, NULL, WIRE_HELLO, &fault);
+    if (!wire_hello_decode(event->message, &hello, &fault)) {
+        broker_reject(core, event->from, NULL, WIRE_HELLO, &fault);
         return;
     }
-    switch (hello_from(core, from, &hello, &fault)) {
+    switch (hello_from(core, event, &hello, &fault)) {
     case BROKER_REFUSED:
-        broker_reject(core, from, NULL, WIRE_HELLO, &fault);
+        broker_reject(core, event->from, NULL, WIRE_HELLO, &fault);
         break;
     case BROKER_NOMEM:
         broker_log(core, true, "no memory for a session: it will be tried again");
@@ -278,6 +294,14 @@ void broker_hello(struct broker_core *core, broker_address from, struct wire_mes
         break;
     }
     wire_hello_fini(&hello);
+}
+
+/* UNKNOWN has the peer say HELLO again, which is then refused for good. */
+void broker_session_end(struct broker_core *core, struct broker_session *session) {
+    broker_log(core, true, "%s pid %lld on %s: its key is no longer allowed to", session->name,
+               (long long)session->pid, session->host);
+    broker_session_mark(core, session, wire_plain_encode(WIRE_UNKNOWN));
+    lose(core, session, BROKER_LOSS_REVOKED);
 }
 
 /* ---------------------------------------------------------------- handlers */

@@ -196,8 +196,9 @@ static bool receive(struct broker_shell *shell, bool *closed) {
 
     switch (wire_zmq_recv(shell->router, &peer, &message)) {
     case WIRE_ZMQ_OK:
-        broker_step(shell->core, shell->now_ns,
-                    &(struct broker_event){BROKER_RECEIVE, peer, message});
+        broker_step(
+            shell->core, shell->now_ns,
+            &(struct broker_event){.type = BROKER_RECEIVE, .from = peer, .message = message});
         wire_message_unref(message);
         carry_out(shell);
         shell->stirred = true;

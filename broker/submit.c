@@ -62,6 +62,14 @@ static enum broker_handled take_slot(struct broker_core *core, struct broker_cli
     return BROKER_NOMEM;
 }
 
+/* It would never fit in. */
+static void over_quota(struct broker_core *core, struct broker_task *task) {
+    static const char text[] = "its arguments alone are over the byte quota of the client's key";
+    const struct wire_error error = {.message = {text, sizeof text - 1}};
+
+    broker_task_fail(core, task, WIRE_KIND_REJECTED, &error);
+}
+
 static enum broker_handled submit_one(struct broker_core *core, struct broker_class *class,
                                       const struct wire_entry *entry, struct wire_fault *fault) {
     struct broker_task *task = broker_task_new(core, class, entry);
@@ -76,7 +84,9 @@ static enum broker_handled submit_one(struct broker_core *core, struct broker_cl
         return handled == BROKER_REFUSED && fault->text[0] == '\0' ? BROKER_DONE : handled;
     }
     core->stats.submitted++;
-    if (class->queue_ns != 0 && !set_deadline(core, task)) {
+    if (BASE_UNLIKELY(!broker_owner_allows(class->client, entry->size))) {
+        over_quota(core, task);
+    } else if (class->queue_ns != 0 && !set_deadline(core, task)) {
         handled = BROKER_NOMEM;
     } else if (entry->key[2] != 0) {
         handled = resent(core, task);

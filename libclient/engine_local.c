@@ -173,7 +173,8 @@ static void step_broker(struct engine *engine, const struct broker_event *event)
 static void tell_broker(struct engine *engine, broker_address from, struct wire_message *message) {
     struct local *local = engine_local_of(engine);
 
-    step_broker(engine, &(struct broker_event){BROKER_RECEIVE, from, message});
+    step_broker(engine,
+                &(struct broker_event){.type = BROKER_RECEIVE, .from = from, .message = message});
     local->broker_stirred = true;
     wire_message_unref(message);
 }

@@ -133,7 +133,8 @@ static void send(struct bench *bench, enum kind kind, struct peer *peer,
         peer->seq++;
     }
     wire_stamp(message, numbered ? peer->seq : 0, peer->received);
-    step(bench, kind, &(struct broker_event){BROKER_RECEIVE, peer->address, message});
+    step(bench, kind,
+         &(struct broker_event){.type = BROKER_RECEIVE, .from = peer->address, .message = message});
     wire_message_unref(message);
 }
 

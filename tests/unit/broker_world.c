@@ -254,6 +254,12 @@ void world_step(struct world *world, enum broker_event_type type) {
     carry_out(world);
 }
 
+void world_authorize(struct world *world, const struct broker_identity *identity) {
+    step(world, &(struct broker_event){.type = BROKER_AUTHORIZE, .identity = identity});
+    carry_out(world);
+    world_flush(world);
+}
+
 void world_forget(struct world *world) {
     for (uint32_t i = 0; i < world->peer_count; i++) {
         struct peer *peer = world->peers[i];
@@ -362,7 +368,7 @@ void peer_hello(struct peer *peer) {
     peer_raw(peer, wire_hello_encode(&hello));
 }
 
-static struct peer *join(struct peer *peer) {
+struct peer *peer_join(struct peer *peer) {
     peer_hello(peer);
     assert_true(peer->welcomed);
     assert_false(peer->resumed);
@@ -374,11 +380,11 @@ static struct peer *join(struct peer *peer) {
 }
 
 struct peer *client_join(struct world *world) {
-    return join(peer_new(world, WIRE_CLIENT));
+    return peer_join(peer_new(world, WIRE_CLIENT));
 }
 
 struct peer *supervisor_join(struct world *world) {
-    return join(peer_new(world, WIRE_SUPERVISOR));
+    return peer_join(peer_new(world, WIRE_SUPERVISOR));
 }
 
 struct peer *worker_join(struct world *world, uint32_t slots, const char *functions,
@@ -388,11 +394,14 @@ struct peer *worker_join(struct world *world, uint32_t slots, const char *functi
     peer->slots = slots;
     peer->functions = functions;
     peer->tags = tags;
-    return join(peer);
+    return peer_join(peer);
 }
 
 void peer_raw(struct peer *peer, struct wire_message *message) {
-    struct broker_event event = {BROKER_RECEIVE, peer->address, message};
+    struct broker_event event = {.type = BROKER_RECEIVE,
+                                 .from = peer->address,
+                                 .message = message,
+                                 .identity = peer->identity};
 
     assert_non_null(message);
     step(peer->world, &event);

@@ -26,6 +26,7 @@ struct peer {
     struct world *world;
     broker_address address;
     enum wire_role role;
+    const struct broker_identity *identity; /* NULL: the transport knows of none */
     struct wire_session session;
     const char *functions, *tags; /* separated by spaces */
     uint32_t slots;
@@ -70,12 +71,16 @@ void world_forget(struct world *world);
 void world_flush(struct world *world);
 /* world_pass lets time go by, in steps of the broker's deadlines; peers send heartbeats. */
 void world_pass(struct world *world, uint64_t ns);
+/* world_authorize: a key's rights or quota have changed. */
+void world_authorize(struct world *world, const struct broker_identity *identity);
 struct broker_stats world_stats(const struct world *world);
 
 /* peer_new makes one that has not spoken yet; peer_join says HELLO, is welcomed, and the broker
  * flushes. */
 struct peer *peer_new(struct world *world, enum wire_role role);
 void peer_hello(struct peer *peer);
+/* peer_join: as below, for one that was made before. */
+struct peer *peer_join(struct peer *peer);
 struct peer *client_join(struct world *world);
 struct peer *worker_join(struct world *world, uint32_t slots, const char *functions,
                          const char *tags);
