@@ -160,6 +160,7 @@ static void adopt(struct broker_core *core, struct broker_worker *worker, struct
     base_list_push_back(&worker->leases, &task->node);
     worker->held++;
     core->leased++;
+    task->class->queue->demand->leased++;
     broker_worker_place(core, worker);
     if ((task->flags & BROKER_TASK_CANCELLING) != 0) {
         (void)broker_recall(core, task);

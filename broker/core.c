@@ -12,6 +12,7 @@ void broker_config_default(struct broker_config *config) {
         .seed = config->seed,
         .memory = config->memory,
         .host = config->host,
+        .version = config->version,
         .pid = config->pid,
         .heartbeat_ns = 1 * BROKER_S,
         .silence_ns = 10 * BROKER_S,
@@ -41,6 +42,7 @@ struct broker_core *broker_new(const struct broker_config *config, uint64_t now_
         core->config.tasks_max = BROKER_TASKS_MAX;
     }
     core->now_ns = now_ns;
+    core->born_ns = now_ns;
     core->retry_ns = UINT64_MAX;
     rng = &core->rng;
     base_rng_init(rng, config->seed);
@@ -60,6 +62,8 @@ struct broker_core *broker_new(const struct broker_config *config, uint64_t now_
     base_list_init(&core->held);
     base_list_init(&core->failing);
     base_list_init(&core->suspicious);
+    base_list_init(&core->session_roll);
+    base_list_init(&core->demand_roll);
     base_buffer_init(&core->scratch);
     if (!broker_timer_make(core, &core->settle, BROKER_TIMER_SETTLE) ||
         !broker_timer_make(core, &core->drain, BROKER_TIMER_DRAIN) ||
@@ -92,6 +96,9 @@ static void leave_all(struct broker_core *core) {
             break;
         case WIRE_SUPERVISOR:
             broker_session_free(core, session);
+            break;
+        case WIRE_ADMIN:
+            broker_admin_leave(core, broker_admin_of(session));
             break;
         }
     }
@@ -307,21 +314,12 @@ uint64_t broker_deadline(const struct broker_core *core) {
 /* ------------------------------------------------------------------- steps */
 
 static void stop_worker(struct broker_core *core, struct broker_worker *worker) {
-    struct wire_message *stop;
-
-    if (worker->stopped) {
-        return;
-    }
-    stop = wire_plain_encode(WIRE_STOP);
-    if (stop == NULL || !broker_session_post(&worker->session, stop)) {
-        wire_message_unref(stop);
-        broker_starve(core);
+    if (worker->stopped || !broker_session_stop(core, &worker->session)) {
         return;
     }
     worker->stopped = true;
     worker->draining = true;
     broker_worker_place(core, worker);
-    broker_session_dirty(core, &worker->session);
 }
 
 /* A broker that drains tells its workers to stop when the last task has ended, and is done when they
@@ -361,7 +359,17 @@ static void flush_sessions(struct broker_core *core) {
     }
 }
 
+/* The counts of all functions together are kept in `stats`. */
+static void roll_meter(struct broker_core *core) {
+    if (BASE_UNLIKELY(core->now_ns - core->meter.newer.at_ns >= BROKER_METER_NS)) {
+        core->meter.now =
+            (struct broker_counts){core->stats.submitted, core->stats.finished, core->stats.failed};
+        broker_meter_turn(&core->meter, core->now_ns);
+    }
+}
+
 static void flush(struct broker_core *core) {
+    roll_meter(core);
     broker_tasks_failing(core);
     broker_dispatch(core);
     broker_credit_flush(core);

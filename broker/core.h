@@ -30,6 +30,7 @@ struct broker_config {
     struct base_memory *memory; /* for task records, in pieces of one size; borrowed for the core's
                                    life; NULL: malloc */
     const char *host;           /* for errors that the broker makes; borrowed for the core's life */
+    const char *version;        /* told to admins; likewise; NULL: none */
     int64_t pid;
     bool authenticate; /* the transport tells peers apart by keys: a HELLO without one is refused */
 };
@@ -47,7 +48,7 @@ typedef uint64_t broker_address;
 enum broker_right {
     BROKER_MAY_SUBMIT = 1, /* HELLO as a client */
     BROKER_MAY_WORK = 2,   /* as a worker, or a supervisor */
-    BROKER_MAY_ADMIN = 4,  /* role 4 */
+    BROKER_MAY_ADMIN = 4,  /* as an admin */
 };
 #define BROKER_KEY_BYTES 32u
 #define BROKER_NO_QUOTA  UINT64_MAX
@@ -101,7 +102,7 @@ const struct broker_action *broker_actions(const struct broker_core *core, size_
 uint64_t broker_deadline(const struct broker_core *core);
 
 struct broker_stats {
-    uint32_t clients, workers, supervisors;
+    uint32_t clients, workers, supervisors, admins;
     uint32_t tasks_queued, tasks_leased;
     uint64_t memory_bytes;
     uint64_t submitted, finished, failed, cancelled, reruns, stale_results, recalled, rejected;

@@ -17,6 +17,9 @@
  *   recall.c    taking back what waits at a worker
  *   recover.c   deaths, suspects, charges
  *   claims.c    settling after a restart
+ *   meter.c     rates, waiting times
+ *   inspect.c   what admins ask
+ *   explain.c   why a task isn't running
  *
  * Nothing is sent in the middle of a step but HELLO's answers, REJECT, RESUME and heartbeats: what
  * handlers put into writers goes out at BROKER_FLUSH. So a message for which there was no memory can
@@ -32,6 +35,7 @@
 #include "base/rng.h"
 #include "base/slab.h"
 #include "broker/core.h"
+#include "broker/meter.h"
 #include "wire/link.h"
 
 #include <string.h>
@@ -163,15 +167,24 @@ struct broker_owner {
     uint64_t tasks, bytes;
 };
 
+/* A place in a list of all that there are, in the order in which they came: what an admin reads page
+ * by page, with a cursor of his own among them. */
+struct broker_roll {
+    struct base_node node;
+    bool cursor; /* it is one, and nothing else */
+};
+
 struct broker_session {
     struct base_map_node by_id;
     struct broker_owner *owner; /* NULL: not authenticated */
     struct base_node in_owner;
+    struct broker_roll roll;
     uint8_t key[16];
     struct wire_session id;
     enum wire_role role;
-    bool bound; /* `address` is its */
-    bool lost;  /* being taken apart: nothing more is to be sent */
+    bool bound;   /* `address` is its */
+    bool lost;    /* being taken apart: nothing more is to be sent */
+    bool retired; /* an admin has told it to leave */
     broker_address address;
     struct link link;
     struct broker_timer timer;
@@ -264,12 +277,22 @@ struct broker_worker {
     struct broker_task *alone;      /* runs alone here */
     uint64_t mean_ns;               /* of its tasks, 0: unknown */
     uint64_t mean_bytes;            /* of their arguments and results */
+    uint64_t finished;              /* so many */
     uint64_t rtt_ns;
     uint64_t probe_ns;    /* when the empty worker got a task; 0: no measurement going on */
     uint64_t progress_ns; /* when it last showed some */
     uint64_t recalled_ns; /* when it was asked to give back, and has not answered yet */
     struct broker_timer grace;
     struct broker_death death; /* if dying */
+};
+
+/* -- admins -- */
+
+struct broker_admin {
+    struct broker_session session;
+    struct broker_roll cursor; /* in the list that it reads; unlinked: it reads none */
+    uint32_t list;
+    uint64_t page; /* the next one */
 };
 
 static inline struct broker_client *broker_client_of(struct broker_session *session) {
@@ -281,11 +304,17 @@ static inline struct broker_worker *broker_worker_of(struct broker_session *sess
     return BASE_CONTAINER_OF(session, struct broker_worker, session);
 }
 
+static inline struct broker_admin *broker_admin_of(struct broker_session *session) {
+    BASE_ASSERT(session->role == WIRE_ADMIN);
+    return BASE_CONTAINER_OF(session, struct broker_admin, session);
+}
+
 /* ------------------------------------------------------- demands and offers */
 
 /* What tasks ask of a worker: a function and tags. Shared by all clients' classes that ask the same. */
 struct broker_demand {
     struct base_map_node node;
+    struct broker_roll roll;
     struct wire_text function;
     struct wire_text tags[WIRE_TAGS_MAX]; /* sorted, each once */
     uint32_t tag_count;
@@ -295,6 +324,8 @@ struct broker_demand {
     struct base_list suspects;   /* tasks that are to run alone */
     struct base_node suspicious; /* in core->suspicious while there are some */
     uint32_t queued;             /* tasks in its queues */
+    uint32_t leased;             /* LEASED ones */
+    struct broker_meter meter;
     uint32_t suspect_count;
     uint32_t reserved;         /* workers that are being emptied for it */
     struct broker_timer timer; /* while tasks wait and nobody offers the function */
@@ -310,6 +341,7 @@ struct broker_queue {
     struct base_list tasks;
     uint32_t count;
     int32_t priority;
+    struct broker_ages ages;
     struct base_list resting; /* its views that are in no turn now */
     struct base_list views;
 };
@@ -326,6 +358,7 @@ struct broker_offer {
     struct base_list levels; /* by falling priority */
     struct base_list workers;
     uint32_t worker_count;
+    uint32_t slots; /* of all of them */
     struct base_list idle, credit; /* workers with free threads; others with credit */
     uint32_t idle_count, credit_count;
     uint32_t laden;          /* workers that hold more than they have threads */
@@ -410,6 +443,7 @@ struct broker_core {
     struct base_idmap addresses; /* -> session */
     struct base_map demands, offers;
     struct base_map claims;
+    struct base_list session_roll, demand_roll;
     struct base_heap timers;
     struct base_list dirty;      /* sessions for the next FLUSH */
     struct base_list active;     /* offers that can dispatch */
@@ -440,6 +474,9 @@ struct broker_core {
     bool stopped;  /* nothing is left, and the workers were told */
     bool drained, drained_told;
     struct broker_stats stats;
+    uint64_t born_ns;
+    struct broker_meter meter;           /* its counts are those of `stats` */
+    struct broker_histogram waits, runs; /* from queued to leased; at the workers */
 
     struct broker_action *actions;
     size_t action_count, action_room;
@@ -524,6 +561,8 @@ bool broker_session_finish(struct broker_core *core, struct broker_session *sess
                            struct wire_writer *writer, enum wire_type type);
 /* broker_session_post puts a message into the outbox; the reference is taken on success. */
 bool broker_session_post(struct broker_session *session, struct wire_message *message);
+/* broker_session_stop tells a worker or supervisor to leave. False: no memory, nothing happened. */
+bool broker_session_stop(struct broker_core *core, struct broker_session *session);
 void broker_session_flush(struct broker_core *core, struct broker_session *session);
 void broker_session_timer(struct broker_core *core, struct broker_session *session);
 /* broker_session_end ends a session that its key may no longer have. */
@@ -817,6 +856,21 @@ enum broker_loss { BROKER_LOSS_SILENCE, BROKER_LOSS_BYE, BROKER_LOSS_DEATH, BROK
 void broker_worker_lost(struct broker_core *core, struct broker_worker *worker,
                         enum broker_loss loss);
 void broker_worker_grace(struct broker_core *core, struct broker_worker *worker);
+
+/* ---- inspect.c, explain.c ---- */
+
+struct broker_session *broker_admin_new(struct broker_core *core, const struct wire_hello *hello);
+/* broker_admin_clear ends the list that it reads. */
+void broker_admin_clear(struct broker_admin *admin);
+void broker_admin_leave(struct broker_core *core, struct broker_admin *admin);
+broker_handler broker_on_ping, broker_on_list, broker_on_explain, broker_on_retire;
+/* broker_session_retire has a worker or supervisor leave. False: no memory. */
+bool broker_session_retire(struct broker_core *core, struct broker_session *session);
+/* broker_peer_state tells how a peer stands, as admins are told: of enum wire_peer_state. */
+uint64_t broker_peer_state(struct broker_session *session);
+static inline struct wire_text broker_text_of(const char *text) {
+    return (struct wire_text){text, strlen(text)};
+}
 
 /* ---- claims.c ---- */
 

@@ -17,7 +17,7 @@ static const unsigned rights[] = {
     [WIRE_CLIENT] = BROKER_MAY_SUBMIT,
     [WIRE_WORKER] = BROKER_MAY_WORK,
     [WIRE_SUPERVISOR] = BROKER_MAY_WORK,
-    [4] = BROKER_MAY_ADMIN,
+    [WIRE_ADMIN] = BROKER_MAY_ADMIN,
 };
 
 bool broker_may(const struct broker_identity *identity, unsigned role) {

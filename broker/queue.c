@@ -313,6 +313,7 @@ static void demand_release(struct broker_core *core, struct broker_demand *deman
     broker_demand_unreserve(core, demand);
     broker_timer_drop(core, &demand->timer);
     base_map_remove(&core->demands, &demand->node);
+    base_list_remove(&demand->roll.node);
     free(demand);
 }
 
@@ -353,6 +354,7 @@ static struct broker_demand *demand_make(struct broker_core *core, const struct 
         free(demand);
         return NULL;
     }
+    base_list_push_back(&core->demand_roll, &demand->roll.node);
     if (!demand_offers(core, demand)) {
         demand_release(core, demand);
         return NULL;
@@ -529,8 +531,10 @@ void broker_queue_add(struct broker_core *core, struct broker_task *task, bool f
     broker_task_set_state(task, BROKER_TASK_QUEUED);
     if (front) {
         base_list_push_front(&queue->tasks, &task->node);
+        broker_ages_back(&queue->ages, core->now_ns);
     } else {
         base_list_push_back(&queue->tasks, &task->node);
+        broker_ages_came(&queue->ages, 1, core->now_ns);
     }
     queue->demand->queued++;
     core->queued++;

@@ -47,6 +47,7 @@ void broker_abandon(struct broker_core *core, struct broker_task *task) {
     broker_task_drop_payload(core, task);
     broker_slot_release(core, &client->slots, task->id);
     client->task_count--;
+    task->class->queue->demand->leased--;
     task->class = NULL;
     core->leased--;
     core->abandoned++;

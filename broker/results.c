@@ -55,24 +55,32 @@ static bool result_long(struct broker_core *core, struct broker_task *task,
 
 /* ------------------------------------------------------------ the short way */
 
-/* What a run of results for one client is to be counted as. */
+/* What a run of results for one class is to be counted as. */
 struct run {
-    struct broker_client *client;
+    struct broker_class *class;
     uint32_t count;
     uint64_t bytes; /* of the tasks' payloads */
 };
 
 static void count_run(struct broker_core *core, struct broker_worker *worker, struct run *run) {
+    struct broker_client *client;
+    struct broker_demand *demand;
+
     if (run->count == 0) {
         return;
     }
+    client = run->class->client;
+    demand = run->class->queue->demand;
+    demand->leased -= run->count;
+    broker_meter_roll(&demand->meter, core->now_ns);
+    demand->meter.now.finished += run->count;
     worker->held -= run->count;
     core->leased -= run->count;
     core->memory -= (uint64_t)run->count * BROKER_TASK_BYTES;
     core->stats.finished += run->count;
-    run->client->task_count -= run->count;
-    run->client->task_bytes -= run->bytes;
-    broker_session_dirty(core, &run->client->session);
+    client->task_count -= run->count;
+    client->task_bytes -= run->bytes;
+    broker_session_dirty(core, &client->session);
     run->count = 0;
     run->bytes = 0;
 }
@@ -98,9 +106,9 @@ static inline bool result_short(struct broker_core *core, struct broker_worker *
                                       entry->large) != WIRE_PUT_OK)) {
         return false;
     }
-    if (BASE_UNLIKELY(client != run->client)) {
+    if (BASE_UNLIKELY(task->class != run->class)) {
         count_run(core, worker, run);
-        run->client = client;
+        run->class = task->class;
     }
     run->count++;
     run->bytes += task->size;

@@ -8,7 +8,8 @@
 #define CLIENT     (1u << WIRE_CLIENT)
 #define WORKER     (1u << WIRE_WORKER)
 #define SUPERVISOR (1u << WIRE_SUPERVISOR)
-#define ANYBODY    (CLIENT | WORKER | SUPERVISOR)
+#define ADMIN      (1u << WIRE_ADMIN)
+#define ANYBODY    (CLIENT | WORKER | SUPERVISOR | ADMIN)
 
 /* Who may send what; nobody may send what isn't here. */
 struct rule {
@@ -30,6 +31,10 @@ static const struct rule rules[] = {
     {WIRE_CLAIMS, WORKER, broker_on_claims},
     {WIRE_DRAIN, WORKER, broker_on_drain},
     {WIRE_CHILD_DIED, SUPERVISOR, broker_on_child_died},
+    {WIRE_PING, ADMIN, broker_on_ping},
+    {WIRE_LIST, ADMIN, broker_on_list},
+    {WIRE_EXPLAIN, ADMIN, broker_on_explain},
+    {WIRE_RETIRE, ADMIN, broker_on_retire},
 };
 
 static const struct rule *rule_of(uint32_t type) {
@@ -61,6 +66,7 @@ void broker_reject(struct broker_core *core, broker_address to, struct broker_se
                session == NULL                ? "nobody we know"
                : session->role == WIRE_CLIENT ? "a client"
                : session->role == WIRE_WORKER ? "a worker"
+               : session->role == WIRE_ADMIN  ? "an admin"
                                               : "a supervisor");
     if (message == NULL) {
         return;

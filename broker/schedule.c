@@ -130,6 +130,7 @@ bool broker_lease(struct broker_core *core, struct broker_worker *worker,
     task->worker = worker;
     broker_task_set_state(task, BROKER_TASK_LEASED);
     base_list_push_back(&worker->leases, &task->node);
+    service->demand->leased++;
     leased(core, worker, 1);
     return true;
 }
@@ -174,7 +175,9 @@ static uint32_t lease_run(struct broker_core *core, struct broker_worker *worker
     }
     if (done > 0) {
         move_front(&queue->tasks, last, &worker->leases);
+        broker_ages_gone(&queue->ages, done, core->now_ns, &core->waits);
         broker_queue_taken(core, queue, done);
+        queue->demand->leased += done;
         leased(core, worker, done);
     }
     return done;

@@ -10,6 +10,10 @@
 /* Roles free their own struct through the session. */
 _Static_assert(offsetof(struct broker_client, session) == 0, "the session comes first");
 _Static_assert(offsetof(struct broker_worker, session) == 0, "the session comes first");
+_Static_assert(offsetof(struct broker_admin, session) == 0, "the session comes first");
+
+/* Those that are let in though there are sessions_max: whoever looks why that is. */
+#define ADMINS_MORE 16u
 
 static uint32_t *gauge(struct broker_core *core, enum wire_role role) {
     switch (role) {
@@ -17,6 +21,8 @@ static uint32_t *gauge(struct broker_core *core, enum wire_role role) {
         return &core->stats.clients;
     case WIRE_WORKER:
         return &core->stats.workers;
+    case WIRE_ADMIN:
+        return &core->stats.admins;
     case WIRE_SUPERVISOR:
         break;
     }
@@ -45,6 +51,7 @@ bool broker_session_init(struct broker_core *core, struct broker_session *sessio
     }
     link_init(&session->link, core->now_ns, core->config.heartbeat_ns, core->config.silence_ns);
     broker_timer_set(core, &session->timer, link_deadline(&session->link));
+    base_list_push_back(&core->session_roll, &session->roll.node);
     ++*gauge(core, session->role);
     return true;
 }
@@ -96,6 +103,7 @@ void broker_session_free(struct broker_core *core, struct broker_session *sessio
     broker_timer_drop(core, &session->timer);
     broker_owner_leave(core, session);
     base_map_remove(&core->sessions, &session->by_id);
+    base_list_remove(&session->roll.node);
     if (base_node_linked(&session->dirty)) {
         base_list_remove(&session->dirty);
     }
@@ -116,6 +124,9 @@ static void lose(struct broker_core *core, struct broker_session *session, enum 
         break;
     case WIRE_SUPERVISOR:
         broker_session_free(core, session);
+        break;
+    case WIRE_ADMIN:
+        broker_admin_leave(core, broker_admin_of(session));
         break;
     }
 }
@@ -141,7 +152,9 @@ static bool check_hello(struct broker_core *core, const struct broker_identity *
         broker_fault(fault, WIRE_REJECT_DRAINING, "HELLO: the broker is stopping");
         return false;
     }
-    if (known == NULL && base_map_count(&core->sessions) >= core->config.sessions_max) {
+    if (known == NULL &&
+        base_map_count(&core->sessions) >=
+            core->config.sessions_max + (hello->role == WIRE_ADMIN ? ADMINS_MORE : 0)) {
         broker_fault(fault, WIRE_REJECT_LIMIT, "HELLO: session: there are %u already",
                      core->config.sessions_max);
         return false;
@@ -158,6 +171,8 @@ static struct broker_session *session_of_role(struct broker_core *core,
         return broker_client_new(core, hello);
     case WIRE_WORKER:
         return broker_worker_new(core, hello);
+    case WIRE_ADMIN:
+        return broker_admin_new(core, hello);
     case WIRE_SUPERVISOR:
         break;
     }
@@ -221,6 +236,9 @@ static enum broker_handled register_anew(struct broker_core *core, struct broker
         break;
     case WIRE_WORKER:
         return broker_worker_join(core, broker_worker_of(session), hello, fault);
+    case WIRE_ADMIN:
+        broker_admin_clear(broker_admin_of(session));
+        break;
     case WIRE_SUPERVISOR:
         break;
     }
@@ -266,6 +284,9 @@ static enum broker_handled hello_from(struct broker_core *core, const struct bro
     }
     handled = register_anew(core, session, hello, fault);
     if (handled == BROKER_DONE) {
+        if (session->retired) { /* the word was in the stream that ended */
+            (void)broker_session_retire(core, session);
+        }
         welcome(core, session, hello, false);
     } else {
         unbind(core, session); /* so that the REJECT is the last it hears */
@@ -406,6 +427,18 @@ bool broker_session_post(struct broker_session *session, struct wire_message *me
     return true;
 }
 
+bool broker_session_stop(struct broker_core *core, struct broker_session *session) {
+    struct wire_message *stop = wire_plain_encode(WIRE_STOP);
+
+    if (stop == NULL || !broker_session_post(session, stop)) {
+        wire_message_unref(stop);
+        broker_starve(core);
+        return false;
+    }
+    broker_session_dirty(core, session);
+    return true;
+}
+
 /* What stands before the groups; it is known only when the message ends. */
 static void fill_extra(struct broker_session *session, enum wire_type type, uint64_t *extra) {
     if (type == WIRE_OUTCOMES) {
@@ -522,6 +555,7 @@ void broker_session_flush(struct broker_core *core, struct broker_session *sessi
     case WIRE_WORKER:
         all = broker_worker_flush(core, broker_worker_of(session));
         break;
+    case WIRE_ADMIN:
     case WIRE_SUPERVISOR:
         break;
     }
@@ -547,6 +581,7 @@ static void trim(struct broker_session *session) {
     case WIRE_WORKER:
         broker_worker_trim(broker_worker_of(session));
         break;
+    case WIRE_ADMIN:
     case WIRE_SUPERVISOR:
         break;
     }

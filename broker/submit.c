@@ -84,6 +84,8 @@ static enum broker_handled submit_one(struct broker_core *core, struct broker_cl
         return handled == BROKER_REFUSED && fault->text[0] == '\0' ? BROKER_DONE : handled;
     }
     core->stats.submitted++;
+    broker_meter_roll(&class->queue->demand->meter, core->now_ns);
+    class->queue->demand->meter.now.submitted++;
     if (BASE_UNLIKELY(!broker_owner_allows(class->client, entry->size))) {
         over_quota(core, task);
     } else if (class->queue_ns != 0 && !set_deadline(core, task)) {
@@ -96,6 +98,7 @@ static enum broker_handled submit_one(struct broker_core *core, struct broker_cl
     if (handled == BROKER_NOMEM) {
         broker_task_end(core, task);
         core->stats.submitted--;
+        class->queue->demand->meter.now.submitted--;
     }
     return handled;
 }
@@ -118,6 +121,9 @@ static void count_run(struct broker_core *core, struct run *run) {
     }
     queue = run->class->queue;
     client = run->class->client;
+    broker_ages_came(&queue->ages, run->count, core->now_ns);
+    broker_meter_roll(&queue->demand->meter, core->now_ns);
+    queue->demand->meter.now.submitted += run->count;
     client->task_count += run->count;
     client->task_bytes += run->bytes;
     core->memory += (uint64_t)run->count * BROKER_TASK_BYTES;
@@ -175,6 +181,7 @@ static void undo(struct broker_core *core, struct broker_client *client, struct 
         struct broker_task *task = broker_slot_find(core, &client->slots, entry.values[0]);
 
         if (task != NULL) {
+            task->class->queue->demand->meter.now.submitted--;
             broker_client_drop(core, task);
             core->stats.submitted--;
         }

@@ -183,6 +183,9 @@ static void detach_lease(struct broker_core *core, struct broker_task *task) {
     } else {
         core->abandoned--;
     }
+    if (task->class != NULL) {
+        task->class->queue->demand->leased--;
+    }
     broker_worker_place(core, worker);
 }
 
@@ -195,6 +198,11 @@ void broker_task_detach(struct broker_core *core, struct broker_task *task) {
         base_list_remove(&task->node);
         break;
     case BROKER_TASK_QUEUED:
+        if (task->node.prev == &task->class->queue->tasks.root) {
+            broker_ages_gone(&task->class->queue->ages, 1, core->now_ns, NULL);
+        } else {
+            broker_ages_left(&task->class->queue->ages);
+        }
         base_list_remove(&task->node);
         broker_queue_taken(core, task->class->queue, 1);
         break;
@@ -215,10 +223,12 @@ void broker_task_detach(struct broker_core *core, struct broker_task *task) {
 
 /* --------------------------------------------------------------------- ends */
 
-static void count_end(struct broker_core *core, enum wire_kind kind) {
+static void count_end(struct broker_core *core, struct broker_meter *meter, enum wire_kind kind) {
+    broker_meter_roll(meter, core->now_ns);
     switch (kind) {
     case WIRE_KIND_VALUE:
         core->stats.finished++;
+        meter->now.finished++;
         break;
     case WIRE_KIND_CANCELLED:
         core->stats.cancelled++;
@@ -230,6 +240,7 @@ static void count_end(struct broker_core *core, enum wire_kind kind) {
     case WIRE_KIND_BROKEN:
     case WIRE_KIND_REJECTED:
         core->stats.failed++;
+        meter->now.failed++;
         break;
     }
 }
@@ -247,7 +258,7 @@ bool broker_task_tell(struct broker_core *core, const struct broker_task *task, 
         /* Without memory for it there is none: the outcome says as much. */
         (void)broker_verdict(core, client, task->id, false);
     }
-    count_end(core, kind);
+    count_end(core, &task->class->queue->demand->meter, kind);
     return true;
 }
 

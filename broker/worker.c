@@ -44,6 +44,7 @@ static void offer_leave(struct broker_core *core, struct broker_worker *worker) 
         worker->session.lost = lost;
         base_list_remove(&worker->in_offer);
         offer->worker_count--;
+        offer->slots -= worker->slots;
         worker->offer = NULL;
         broker_offer_release(core, offer);
     }
@@ -62,8 +63,11 @@ enum broker_handled broker_worker_join(struct broker_core *core, struct broker_w
         base_list_push_back(&offer->workers, &worker->in_offer);
         offer->worker_count++;
         worker->offer = offer;
+    } else {
+        offer->slots -= worker->slots;
     }
     worker->slots = hello->slots;
+    offer->slots += worker->slots;
     worker->limit = hello->slots;
     worker->mean_ns = 0;
     worker->rtt_ns = 0;
@@ -167,6 +171,8 @@ void broker_worker_measure(struct broker_core *core, struct broker_worker *worke
                            uint64_t busy_ns, uint64_t bytes) {
     uint64_t mean_ns = busy_ns / count, more;
 
+    worker->finished += count;
+    broker_histogram_add(&core->runs, mean_ns, count);
     if (worker->probe_ns != 0) {
         measure_rtt(core, worker, count < worker->slots ? mean_ns : busy_ns / worker->slots);
     }

@@ -55,6 +55,14 @@ size_t wire_message_bytes(const struct wire_message *message);
     X(HEARTBEAT, 4)                                                                                \
     X(RESUME, 5)                                                                                   \
     X(UNKNOWN, 6)                                                                                  \
+    X(PING, 7)                                                                                     \
+    X(PONG, 8)                                                                                     \
+    X(LIST, 9)                                                                                     \
+    X(ROWS, 10)                                                                                    \
+    X(EXPLAIN, 11)                                                                                 \
+    X(REASON, 12)                                                                                  \
+    X(RETIRE, 13)                                                                                  \
+    X(RETIRED, 14)                                                                                 \
     X(SUBMIT, 16)                                                                                  \
     X(CANCEL, 17)                                                                                  \
     X(OUTCOMES, 18)                                                                                \
@@ -95,7 +103,7 @@ enum wire_kind {
 };
 #define WIRE_KIND_COUNT 8u
 
-enum wire_role { WIRE_CLIENT = 1, WIRE_WORKER = 2, WIRE_SUPERVISOR = 3 };
+enum wire_role { WIRE_CLIENT = 1, WIRE_WORKER = 2, WIRE_SUPERVISOR = 3, WIRE_ADMIN = 4 };
 
 enum wire_task_flag { WIRE_FLAG_CHUNK = 1, WIRE_FLAG_AT_MOST_ONCE = 2 };
 

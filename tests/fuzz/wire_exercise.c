@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/buffer.h"
+#include "wire/inspect_columns.h"
 #include "wire/value.h"
 
 #include <msgpack/unpack.h>
@@ -187,6 +188,91 @@ static bool exercise_number(const struct wire_message *message, uint32_t type,
     return true;
 }
 
+/* ------------------------------------------------------- what admins hear */
+
+static void compare_columns(struct wire_columns columns, void *a, void *b) {
+    for (uint32_t i = 0; i < columns.count; i++) {
+        const struct wire_column *column = &columns.at[i];
+        const struct wire_tags *tags;
+        switch (column->sort) {
+        case WIRE_COLUMN_NUMBER:
+            NEED(*wire_column_number(a, column) == *wire_column_number(b, column));
+            break;
+        case WIRE_COLUMN_NAME:
+            NEED(same_text(*wire_column_name(a, column), *wire_column_name(b, column)));
+            break;
+        case WIRE_COLUMN_TAGS:
+            tags = wire_column_tags(a, column);
+            NEED(tags->count == wire_column_tags(b, column)->count);
+            compare_texts(tags->names, wire_column_tags(b, column)->names, tags->count);
+            break;
+        }
+    }
+}
+
+static bool exercise_rows(const struct wire_message *message, struct wire_fault *fault) {
+    struct wire_rows a, b;
+    struct wire_rows_writer writer;
+    union wire_row left, right;
+    if (!wire_rows_open(&a, message, fault)) {
+        return false;
+    }
+    const struct wire_list_request request = {a.number, a.list, a.page};
+    struct wire_rows again = a;
+    bool whole = true;
+    wire_rows_begin(&writer, &request);
+    while (whole && wire_rows_next(&again, &left)) {
+        wire_rows_put(&writer, &left);
+        whole = !wire_rows_full(&writer);
+    }
+    struct wire_message *copy = wire_rows_finish(&writer, a.more);
+    NEED(copy != NULL && wire_rows_open(&b, copy, fault));
+    NEED(b.number == a.number && b.list == a.list && b.page == a.page && b.more == a.more);
+    NEED(whole ? b.count == a.count : b.count <= a.count);
+    while (wire_rows_next(&b, &right)) {
+        NEED(wire_rows_next(&a, &left));
+        compare_columns(wire_columns_of_list((enum wire_list)a.list), &left, &right);
+    }
+    wire_message_unref(copy);
+    return true;
+}
+
+#define EXERCISE_COLUMNS(message_type, form)                                                       \
+    do {                                                                                           \
+        struct wire_##form a_, b_;                                                                 \
+        if (!wire_##message_type##_decode(message, &a_, fault)) {                                  \
+            return false;                                                                          \
+        }                                                                                          \
+        copy = wire_##message_type##_encode(&a_);                                                  \
+        NEED(copy != NULL && wire_##message_type##_decode(copy, &b_, fault));                      \
+        compare_columns(wire_columns_of((enum wire_type)type), &a_, &b_);                          \
+        wire_message_unref(copy);                                                                  \
+        return true;                                                                               \
+    } while (0)
+
+static bool exercise_inspect(const struct wire_message *message, uint32_t type,
+                             struct wire_fault *fault) {
+    struct wire_message *copy;
+    switch (type) {
+    case WIRE_PING:
+        EXERCISE_COLUMNS(ping, ping);
+    case WIRE_PONG:
+        EXERCISE_COLUMNS(pong, pong);
+    case WIRE_LIST:
+        EXERCISE_COLUMNS(list, list_request);
+    case WIRE_EXPLAIN:
+        EXERCISE_COLUMNS(explain, explain);
+    case WIRE_REASON:
+        EXERCISE_COLUMNS(reason, reason);
+    case WIRE_RETIRE:
+        EXERCISE_COLUMNS(retire, retire);
+    case WIRE_RETIRED:
+        EXERCISE_COLUMNS(retired, retired);
+    default:
+        return exercise_rows(message, fault);
+    }
+}
+
 static bool exercise_by_type(const struct wire_message *message, uint32_t type,
                              struct wire_fault *fault) {
     switch (type) {
@@ -208,6 +294,15 @@ static bool exercise_by_type(const struct wire_message *message, uint32_t type,
     case WIRE_DRAIN:
     case WIRE_STOP:
         return wire_plain_decode(message, (enum wire_type)type, fault);
+    case WIRE_PING:
+    case WIRE_PONG:
+    case WIRE_LIST:
+    case WIRE_ROWS:
+    case WIRE_EXPLAIN:
+    case WIRE_REASON:
+    case WIRE_RETIRE:
+    case WIRE_RETIRED:
+        return exercise_inspect(message, type, fault);
     default:
         return exercise_batch(message, fault);
     }

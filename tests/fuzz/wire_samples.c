@@ -1,6 +1,7 @@
 #include "tests/fuzz/wire_exercise.h"
 
 #include "base/assert.h"
+#include "wire/inspect_columns.h"
 
 #define TEXT(literal)                                                                              \
     (struct wire_text) {                                                                           \
@@ -47,7 +48,7 @@ static struct wire_message *sample_hello(unsigned index) {
     const struct wire_hello hello = {
         .version_min = 1,
         .version_max = 1 + index,
-        .role = (enum wire_role)(1 + index),
+        .role = (enum wire_role)(1 + index % 4),
         .session = {number(10), number(11)},
         .epoch = number(index + 7),
         .received = number(index),
@@ -78,6 +79,75 @@ static struct wire_message *sample_define(void) {
         .retry_ms = 250,
     };
     return wire_define_encode(&define);
+}
+
+/* Fills in whatever has columns: numbers of every width, names, tags. */
+static void fill_columns(struct wire_columns columns, void *what, unsigned seed) {
+    for (uint32_t i = 0; i < columns.count; i++) {
+        const struct wire_column *column = &columns.at[i];
+        uint64_t value = number(seed + i);
+        switch (column->sort) {
+        case WIRE_COLUMN_NUMBER:
+            value = value < column->min ? column->min : value;
+            *wire_column_number(what, column) = value > column->max ? column->max : value;
+            break;
+        case WIRE_COLUMN_NAME:
+            *wire_column_name(what, column) = (i + seed) % 3 == 0 ? TEXT("") : TEXT("alpha-1");
+            break;
+        case WIRE_COLUMN_TAGS:
+            *wire_column_tags(what, column) =
+                (struct wire_tags){seed % 3, {TEXT("gpu"), TEXT("zone=a")}};
+            break;
+        }
+    }
+}
+
+static struct wire_message *sample_rows(enum wire_list list) {
+    const struct wire_list_request request = {number(list), list, list};
+    struct wire_rows_writer writer;
+    union wire_row row;
+    wire_rows_begin(&writer, &request);
+    for (unsigned i = 0; i < list; i++) {
+        fill_columns(wire_columns_of_list(list), &row, i + 3);
+        wire_rows_put(&writer, &row);
+    }
+    return wire_rows_finish(&writer, list % 2 == 0);
+}
+
+/* One of each message that admins send and get. */
+static struct wire_message *sample_inspect(unsigned index) {
+    union {
+        struct wire_ping ping;
+        struct wire_pong pong;
+        struct wire_list_request list;
+        struct wire_explain explain;
+        struct wire_reason reason;
+        struct wire_retire retire;
+        struct wire_retired retired;
+    } what;
+    static const enum wire_type types[] = {WIRE_PING,   WIRE_PONG,   WIRE_LIST,   WIRE_EXPLAIN,
+                                           WIRE_REASON, WIRE_RETIRE, WIRE_RETIRED};
+    enum { TYPES = sizeof types / sizeof types[0] };
+    if (index >= TYPES) {
+        return sample_rows((enum wire_list)(index - TYPES));
+    }
+    fill_columns(wire_columns_of(types[index]), &what, index);
+    switch (index) {
+    case 0:
+        return wire_ping_encode(&what.ping);
+    case 1:
+        return wire_pong_encode(&what.pong);
+    case 2:
+        return wire_list_encode(&what.list);
+    case 3:
+        return wire_explain_encode(&what.explain);
+    case 4:
+        return wire_reason_encode(&what.reason);
+    case 5:
+        return wire_retire_encode(&what.retire);
+    default:
+        return wire_retired_encode(&what.retired);
+    }
 }
 
 static struct wire_message *sample_single(unsigned index) {
@@ -116,6 +186,8 @@ static struct wire_message *sample_single(unsigned index) {
 }
 
 #define SINGLES 13u
+/* Their numbers follow those of the batches, so that the corpus keeps its names. */
+#define INSPECTS (7u + WIRE_LIST_COUNT)
 
 struct wire_message *exercise_sample(unsigned index) {
     static const enum wire_type types[] = {
@@ -134,7 +206,8 @@ struct wire_message *exercise_sample(unsigned index) {
     }
     index -= SINGLES;
     if (index >= TYPES * FORMS) {
-        return NULL;
+        index -= TYPES * FORMS;
+        return index < INSPECTS ? sample_inspect(index) : NULL;
     }
     return sample_batch(types[index / FORMS], forms[index % FORMS].groups,
                         forms[index % FORMS].entries, forms[index % FORMS].large);

@@ -40,6 +40,7 @@ int world_free(void **state) {
 
     for (uint32_t i = 0; i < world->peer_count; i++) {
         link_fini(&world->peers[i]->link);
+        wire_message_unref(world->peers[i]->answer);
         forget_in(world->peers[i]);
         free(world->peers[i]);
     }
@@ -184,6 +185,9 @@ static void deliver(struct peer *peer, const struct wire_message *message) {
         resend(peer, message);
     } else if (envelope.type == WIRE_STOP) {
         peer->stops++;
+    } else if (envelope.type >= WIRE_PING && envelope.type <= WIRE_RETIRED) {
+        wire_message_unref(peer->answer);
+        peer->answer = wire_message_ref((struct wire_message *)message);
     } else if (envelope.type != WIRE_HEARTBEAT) {
         read_batch(peer, (enum wire_type)envelope.type, message);
     }
@@ -385,6 +389,10 @@ struct peer *client_join(struct world *world) {
 
 struct peer *supervisor_join(struct world *world) {
     return peer_join(peer_new(world, WIRE_SUPERVISOR));
+}
+
+struct peer *admin_join(struct world *world) {
+    return peer_join(peer_new(world, WIRE_ADMIN));
 }
 
 struct peer *worker_join(struct world *world, uint32_t slots, const char *functions,

@@ -42,6 +42,7 @@ struct peer {
     enum wire_reject_code reject_code;
     char reject_text[256];
     uint64_t credit_tasks, credit_bytes; /* the last told */
+    struct wire_message *answer;         /* an admin's last; NULL: none */
 };
 
 struct world {
@@ -85,6 +86,7 @@ struct peer *client_join(struct world *world);
 struct peer *worker_join(struct world *world, uint32_t slots, const char *functions,
                          const char *tags);
 struct peer *supervisor_join(struct world *world);
+struct peer *admin_join(struct world *world);
 /* peer_raw steps the broker with a message as it is; peer_post numbers it first. Both take it. */
 void peer_raw(struct peer *peer, struct wire_message *message);
 void peer_post(struct peer *peer, struct wire_message *message);

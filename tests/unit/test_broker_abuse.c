@@ -7,13 +7,14 @@
 
 #include "base/rng.h"
 #include "tests/unit/broker_world.h"
+#include "wire/inspect.h"
 
 #include <cmocka.h>
 
 #define ROUNDS  120000
 #define CLIENTS 3
 #define WORKERS 4
-#define PEERS   (CLIENTS + WORKERS + 1)
+#define PEERS   (CLIENTS + WORKERS + 2)
 #define IDS     40
 #define LEASES  64
 #define PICKS   3
@@ -145,6 +146,22 @@ static struct wire_message *some_death(struct abuse *abuse) {
     return wire_child_died_encode(&died);
 }
 
+static struct wire_message *some_question(struct abuse *abuse) {
+    const struct peer *peer = abuse->peers[pick(abuse, PEERS)];
+    const struct wire_list_request list = {1, pick(abuse, WIRE_LIST_COUNT), pick(abuse, 3) / 2};
+    const struct wire_explain explain = {2, peer->session, pick(abuse, 2), some_id(abuse)};
+    const struct wire_retire retire = {3, peer->session};
+
+    switch (pick(abuse, 50)) {
+    case 0:
+        return wire_retire_encode(&retire);
+    case 1:
+        return wire_ping_encode(&(struct wire_ping){4});
+    default:
+        return pick(abuse, 2) == 0 ? wire_list_encode(&list) : wire_explain_encode(&explain);
+    }
+}
+
 static struct wire_message *some_message(struct abuse *abuse, enum wire_role role) {
     static const enum wire_type of_clients[] = {WIRE_SUBMIT, WIRE_SUBMIT, WIRE_SUBMIT, WIRE_CANCEL};
     static const enum wire_type of_workers[] = {WIRE_RESULTS,  WIRE_RESULTS, WIRE_RESULTS,
@@ -162,6 +179,8 @@ static struct wire_message *some_message(struct abuse *abuse, enum wire_role rol
                                     : some_batch(abuse, of_clients[pick(abuse, 4)]);
     case WIRE_WORKER:
         return some_batch(abuse, of_workers[pick(abuse, 6)]);
+    case WIRE_ADMIN:
+        return some_question(abuse);
     case WIRE_SUPERVISOR:
         break;
     }
@@ -209,6 +228,10 @@ static void speak(struct abuse *abuse, struct peer *peer) {
     if (pick(abuse, 4) == 0) {
         spoil(abuse, message, ENVELOPE_BYTES);
     }
+    if (peer->role == WIRE_ADMIN) {
+        peer_mark(peer, message);
+        return;
+    }
     peer_post(peer, message);
 }
 
@@ -226,6 +249,7 @@ static void anything_may_be_said_at_any_time(void **state) {
     for (int i = 0; i < PEERS; i++) {
         abuse.peers[i] = peer_new(world, i < CLIENTS             ? WIRE_CLIENT
                                          : i < CLIENTS + WORKERS ? WIRE_WORKER
+                                         : i == PEERS - 1        ? WIRE_ADMIN
                                                                  : WIRE_SUPERVISOR);
         abuse.peers[i]->slots = 1 + (uint32_t)i % 3;
         abuse.peers[i]->functions = i % 2 == 0 ? "f g" : "g h";
@@ -258,7 +282,7 @@ static void anything_may_be_said_at_any_time(void **state) {
     peer_post(client, wire_plain_encode(WIRE_BYE));
     world_pass(world, 20 * WORLD_S);
     stats = world_stats(world);
-    assert_int_equal(stats.clients + stats.supervisors, 0);
+    assert_int_equal(stats.clients + stats.supervisors + stats.admins, 0);
     assert_int_equal(stats.tasks_queued + stats.tasks_leased, 0);
 }
 

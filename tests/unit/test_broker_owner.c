@@ -76,7 +76,7 @@ static void a_role_needs_its_right(void **state) {
         assert_int_equal(broker_may(&identity, WIRE_CLIENT), table[i].client);
         assert_int_equal(broker_may(&identity, WIRE_WORKER), table[i].worker);
         assert_int_equal(broker_may(&identity, WIRE_SUPERVISOR), table[i].supervisor);
-        assert_int_equal(broker_may(&identity, 4), table[i].admin);
+        assert_int_equal(broker_may(&identity, WIRE_ADMIN), table[i].admin);
         for (unsigned role = 5; role < 40; role++) {
             assert_false(broker_may(&identity, role));
         }

@@ -242,7 +242,7 @@ static void a_wrong_hello_is_refused_by_its_field(void **state) {
     hello_refused(hello(UINT64_C(1) << 32, 1, "n", 1, "f", "t"),
                   "HELLO: version_min: 4294967296 is above 4294967295");
     hello_refused(hello(1, 0, "n", 1, "f", "t"), "HELLO: role: 0 is below 1");
-    hello_refused(hello(1, 4, "n", 1, "f", "t"), "HELLO: role: 4 is above 3");
+    hello_refused(hello(1, 5, "n", 1, "f", "t"), "HELLO: role: 5 is above 4");
     hello_refused(hello(1, 2, "n", 0, "f", "t"), "HELLO: slots: 0 is below 1");
     hello_refused(hello(1, 2, "n", 4097, "f", "t"), "HELLO: slots: 4097 is above 4096");
     hello_refused(hello(1, 2, name, 1, "f", "t"), "HELLO: name: 299 bytes are over 255");
