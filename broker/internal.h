@@ -358,7 +358,7 @@ struct broker_offer {
     struct base_list levels; /* by falling priority */
     struct base_list workers;
     uint32_t worker_count;
-    uint32_t slots; /* of all of them */
+    uint32_t slots;                /* of all of them */
     struct base_list idle, credit; /* workers with free threads; others with credit */
     uint32_t idle_count, credit_count;
     uint32_t laden;          /* workers that hold more than they have threads */
