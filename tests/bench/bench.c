@@ -10,11 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
-static const struct bench_case *const tables[] = {bench_chain_cases, bench_rate_cases,
-                                                  bench_time_cases, bench_load_cases};
+static const struct bench_case *const tables[] = {
+    bench_chain_cases, bench_rate_cases,  bench_queue_cases, bench_time_cases,
+    bench_metg_cases,  bench_mixed_cases, bench_load_cases,  bench_crowd_cases,
+};
 enum { TABLES = sizeof tables / sizeof tables[0] };
 
-enum { NAME_BYTES = 64, MEASURED_MAX = 8, RUNS_MAX = 101 };
+enum { NAME_BYTES = 64, MEASURED_MAX = 16, RUNS_MAX = 101 };
 
 /* The values of one name over the runs of a case. */
 struct measured {
@@ -94,24 +96,34 @@ double bench_percentile(double *values, size_t count, double fraction) {
 
 /* ------------------------------------------------------------------ processes */
 
-double bench_cpu_seconds(pid_t pid) {
-    char path[64], line[1024];
-    unsigned long user = 0, system = 0;
+static double clock_seconds(clockid_t clock) {
+    struct timespec time;
 
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *file = fopen(path, "re");
-    if (file == NULL) {
-        return 0;
+    return clock_gettime(clock, &time) == 0 ? (double)time.tv_sec + (double)time.tv_nsec * 1e-9 : 0;
+}
+
+double bench_cpu_seconds(pid_t pid) {
+    clockid_t clock;
+
+    return pid > 0 && clock_getcpuclockid(pid, &clock) == 0 ? clock_seconds(clock) : 0;
+}
+
+double bench_own_cpu_seconds(void) {
+    return clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+double bench_thread_cpu_seconds(void) {
+    return clock_seconds(CLOCK_THREAD_CPUTIME_ID);
+}
+
+void bench_settle(pid_t pid) {
+    double last = -1, now, until = bench_now() + 30;
+
+    for (int quiet = 0; quiet < 3 && bench_now() < until; last = now) {
+        nanosleep(&(struct timespec){0, 50000000}, NULL);
+        now = bench_cpu_seconds(pid) + bench_own_cpu_seconds();
+        quiet = now - last < 0.002 ? quiet + 1 : 0;
     }
-    char *got = fgets(line, sizeof line, file);
-    fclose(file);
-    char *after_name = got != NULL ? strrchr(line, ')') : NULL;
-    if (after_name == NULL ||
-        sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
-               &system) != 2) {
-        return 0;
-    }
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
 }
 
 static double family_cpu_seconds(pid_t pid) {
@@ -163,6 +175,38 @@ pid_t bench_broker_pid(void) {
     return bench.fleet.broker;
 }
 
+const char *bench_fleet_url(void) {
+    return bench.fleet.url;
+}
+
+bool bench_complain(const char *what) {
+    fprintf(stderr, "furrow-bench: %s: %s\n", what, furrow_last_error());
+    return false;
+}
+
+void bench_unref_all(furrow_future **futures, int64_t count) {
+    for (int64_t i = 0; futures != NULL && i < count; i++) {
+        furrow_future_unref(&futures[i]);
+    }
+}
+
+bool bench_submit_and_read(furrow_executor *executor, furrow_future **futures, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        futures[i] = furrow_submit(executor, bench_noop, "i", i);
+        if (futures[i] == NULL) {
+            return bench_complain("submit");
+        }
+    }
+    for (int64_t i = 0; i < count; i++) {
+        int64_t value = -1;
+        if (furrow_future_result(futures[i], -1, "i", &value) != FURROW_OK || value != i) {
+            return bench_complain("result");
+        }
+        furrow_future_unref(&futures[i]);
+    }
+    return true;
+}
+
 /* ------------------------------------------------------------------ executors */
 
 static bool start_fleet(const char *url, int workers) {
@@ -187,7 +231,6 @@ static bool start_fleet(const char *url, int workers) {
         fprintf(stderr, "furrow-bench: %s\n", bench.fleet.error);
         return false;
     }
-    setenv("FURROW_BENCH_URL", bench.fleet.url, 1);
     return true;
 }
 

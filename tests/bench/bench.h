@@ -23,8 +23,9 @@ struct bench_case {
 };
 
 /* The table of cases, ended by a NULL name; one a file. */
-extern const struct bench_case bench_chain_cases[], bench_rate_cases[], bench_time_cases[],
-    bench_load_cases[];
+extern const struct bench_case bench_chain_cases[], bench_rate_cases[], bench_queue_cases[],
+    bench_time_cases[], bench_metg_cases[], bench_mixed_cases[], bench_load_cases[],
+    bench_crowd_cases[];
 
 /* Scales every count, for a quick look (--scale); at least 1 remains. */
 int64_t bench_count(int64_t count);
@@ -40,24 +41,39 @@ double bench_percentile(double *values, size_t count, double fraction);
 /* ------------------------------------------------------------------ executors */
 
 /* A pool of `workers` to measure on: url is "threads", "processes", "tcp" or "ipc" (the last two
- * start a broker and workers of this machine). */
+ * start a broker and, unless `workers` is 0, workers of this machine). */
 struct bench_pool {
     furrow_executor *executor;
     bool has_fleet;
 };
 bool bench_open(struct bench_pool *pool, const char *url, int workers);
 void bench_close(struct bench_pool *pool);
-pid_t bench_broker_pid(void); /* of the fleet that is open, else 0 */
+pid_t bench_broker_pid(void);      /* of the fleet that is open, else 0 */
+const char *bench_fleet_url(void); /* where it listens */
 
-/* CPU seconds and resident bytes of a process, from /proc. */
+/* bench_complain says on stderr what failed and the library's last error. Returns false. */
+bool bench_complain(const char *what);
+/* bench_submit_and_read submits `count` no-ops one by one, then reads every result, and checks it. */
+bool bench_submit_and_read(furrow_executor *executor, furrow_future **futures, int64_t count);
+void bench_unref_all(furrow_future **futures, int64_t count);
+
+/* ------------------------------------------------------------------ processes */
+
+/* Processor time, in seconds: of a process (0 if there is none), of this one, of its calling thread, and
+ * of all the children that this one has and of what they started. */
 double bench_cpu_seconds(pid_t pid);
-size_t bench_resident_bytes(pid_t pid);
-/* CPU seconds of all children of this process and of what they started, alive ones included. */
+double bench_own_cpu_seconds(void);
+double bench_thread_cpu_seconds(void);
 double bench_children_cpu_seconds(void);
+size_t bench_resident_bytes(pid_t pid);
+/* bench_settle waits until a process and this one have nothing left to do, 30 s at most. */
+void bench_settle(pid_t pid);
 
 /* The tasks. */
-FURROW_TASK_EXTERN(bench_noop); /* (i) -> i */
-FURROW_TASK_EXTERN(bench_echo); /* (B) -> B */
-FURROW_TASK_EXTERN(bench_spin); /* (nanoseconds) -> i, works so long */
+FURROW_TASK_EXTERN(bench_noop);  /* (i) -> i */
+FURROW_TASK_EXTERN(bench_echo);  /* (B) -> B */
+FURROW_TASK_EXTERN(bench_spin);  /* (iterations) -> i: bench_work of tests/bench/work.h */
+FURROW_TASK_EXTERN(bench_gate);  /* (path) -> i, waits until the file is gone, 60 s at most */
+FURROW_TASK_EXTERN(bench_trace); /* (nanoseconds) -> began, ended (monotonic ns), pid */
 
 #endif

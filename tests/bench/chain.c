@@ -211,7 +211,7 @@ static double chain_rate(const struct bench_case *self) {
     struct chain chain;
     size_t size = (size_t)self->parameter;
     int64_t count = bench_count(self->count), sent = 0, received = 0;
-    int64_t window = size > 65536 ? 16 : CHAIN_WINDOW;
+    int64_t window = size > 65536 ? 16 : size > 1024 ? 100 : CHAIN_WINDOW;
     char *payload = calloc(1, size);
 
     if (payload == NULL || !chain_start(&chain, self->url)) {
@@ -245,6 +245,13 @@ static double chain_rate(const struct bench_case *self) {
     chain_stop(&chain);
     free(payload);
     return rate;
+}
+
+/* The same with a hundred tasks in each message: what batching alone is worth. */
+static double chain_rate_of_100(const struct bench_case *self) {
+    double rate = chain_rate(self);
+
+    return rate < 0 ? rate : rate * 100;
 }
 
 static double chain_bandwidth(const struct bench_case *self) {
@@ -282,6 +289,14 @@ const struct bench_case bench_chain_cases[] = {
     {"chain.tcp.noop", "tasks/s", chain_rate, "tcp", 500000, CHAIN_BYTES},
     {"chain.ipc.rtt_p50", "us", chain_round_trip, "ipc", 20000, 0},
     {"chain.tcp.rtt_p50", "us", chain_round_trip, "tcp", 20000, 0},
+    {"chain.ipc.noop_100", "tasks/s", chain_rate_of_100, "ipc", 50000, 100 * CHAIN_BYTES},
+    {"chain.tcp.noop_100", "tasks/s", chain_rate_of_100, "tcp", 50000, 100 * CHAIN_BYTES},
+    {"chain.ipc.echo_1kib", "tasks/s", chain_rate, "ipc", 100000, 1 << 10},
+    {"chain.ipc.echo_16kib", "tasks/s", chain_rate, "ipc", 30000, 16 << 10},
+    {"chain.ipc.echo_128kib", "tasks/s", chain_rate, "ipc", 10000, 128 << 10},
+    {"chain.tcp.echo_1kib", "tasks/s", chain_rate, "tcp", 100000, 1 << 10},
+    {"chain.tcp.echo_16kib", "tasks/s", chain_rate, "tcp", 30000, 16 << 10},
+    {"chain.tcp.echo_128kib", "tasks/s", chain_rate, "tcp", 10000, 128 << 10},
     {"chain.ipc.echo_1mib", "GB/s", chain_bandwidth, "ipc", 2000, 1 << 20},
     {"chain.tcp.echo_1mib", "GB/s", chain_bandwidth, "tcp", 2000, 1 << 20},
     {NULL, NULL, NULL, NULL, 0, 0},

@@ -3,77 +3,65 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <unistd.h>
+#include <string.h>
 
 enum { WORKERS = 2 };
 
-static double own_cpu_seconds(void) {
-    struct rusage usage;
+/* Processor time of each role. In `processes:` the client's process is the broker's too. */
+struct cpu {
+    double caller, own, broker, children;
+};
 
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
+static struct cpu cpu_now(void) {
+    return (struct cpu){.caller = bench_thread_cpu_seconds(),
+                        .own = bench_own_cpu_seconds(),
+                        .broker = bench_cpu_seconds(bench_broker_pid()),
+                        .children = bench_children_cpu_seconds()};
 }
 
-static bool complain(const char *what) {
-    fprintf(stderr, "furrow-bench: %s: %s\n", what, furrow_last_error());
-    return false;
-}
+static void tell_cpu(const struct bench_case *self, const struct cpu *before,
+                     const struct cpu *after, double millions) {
+    double caller = after->caller - before->caller, own = after->own - before->own;
+    double broker = after->broker - before->broker, children = after->children - before->children;
 
-/* Submits `count` no-ops one by one, then reads every result, and checks it. */
-static bool submit_and_read(furrow_executor *executor, furrow_future **futures, int64_t count) {
-    for (int64_t i = 0; i < count; i++) {
-        futures[i] = furrow_submit(executor, bench_noop, "i", i);
-        if (futures[i] == NULL) {
-            return complain("submit");
-        }
+    bench_also(self, ".cpu_caller", caller / millions, "us");
+    bench_also(self, ".cpu_client", own / millions, "us");
+    if (bench_broker_pid() > 0) {
+        bench_also(self, ".cpu_broker", broker / millions, "us");
     }
-    for (int64_t i = 0; i < count; i++) {
-        int64_t value = -1;
-        if (furrow_future_result(futures[i], -1, "i", &value) != FURROW_OK || value != i) {
-            return complain("result");
-        }
-        furrow_future_unref(&futures[i]);
+    if (strcmp(self->url, "threads") != 0) {
+        bench_also(self, ".cpu_workers", (children - broker) / millions, "us");
     }
-    return true;
+    bench_also(self, ".cpu", (own + children) / millions, "us");
 }
 
+/* With `parameter` workers, WORKERS if it is 0. */
 static double noop_rate(const struct bench_case *self) {
     struct bench_pool pool;
     int64_t count = bench_count(self->count);
     furrow_future **futures = calloc((size_t)count, sizeof *futures);
     double rate = -1;
 
-    if (futures == NULL || !bench_open(&pool, self->url, WORKERS)) {
+    int workers = self->parameter > 0 ? (int)self->parameter : WORKERS;
+    if (futures == NULL || !bench_open(&pool, self->url, workers)) {
         free(futures);
         return -1;
     }
     int64_t warm = count < 20000 ? count : 20000;
-    double own = 0, broker = 0, children = 0, elapsed = 0;
-    if (submit_and_read(pool.executor, futures, warm)) {
-        own = own_cpu_seconds();
-        broker = bench_cpu_seconds(bench_broker_pid());
-        children = bench_children_cpu_seconds();
+    struct cpu before = {0, 0, 0, 0}, after = before;
+    if (bench_submit_and_read(pool.executor, futures, warm)) {
+        before = cpu_now();
         double start = bench_now();
-        if (submit_and_read(pool.executor, futures, count)) {
-            elapsed = bench_now() - start;
-            rate = (double)count / elapsed;
+        if (bench_submit_and_read(pool.executor, futures, count)) {
+            rate = (double)count / (bench_now() - start);
+            after = cpu_now();
         }
     }
     if (rate > 0) {
-        double n = (double)count / 1e6;
-        own = own_cpu_seconds() - own;
-        broker = bench_cpu_seconds(bench_broker_pid()) - broker;
-        children = bench_children_cpu_seconds() - children;
-        bench_also(self, ".cpu_client", own / n, "us");
-        if (bench_broker_pid() > 0) {
-            bench_also(self, ".cpu_broker", broker / n, "us");
-        }
-        bench_also(self, ".cpu_workers", (children - broker) / n, "us");
-        bench_also(self, ".cpu", (own + children) / n, "us");
+        tell_cpu(self, &before, &after, (double)count / 1e6);
     }
     bench_close(&pool);
+    bench_unref_all(futures, count);
     free(futures);
     return rate;
 }
@@ -92,7 +80,7 @@ static double map_rate(const struct bench_case *self) {
     furrow_input *input = furrow_input_range(0, count, 1);
     furrow_results *results = furrow_map(pool.executor, bench_noop, &options, &input);
     if (results == NULL) {
-        complain("map");
+        bench_complain("map");
         furrow_input_free(&input);
     } else {
         while (furrow_results_next(results, "i", &value) == FURROW_OK) {
@@ -101,7 +89,7 @@ static double map_rate(const struct bench_case *self) {
         if (sum == count * (count - 1) / 2) {
             rate = (double)count / (bench_now() - start);
         } else {
-            complain("map: wrong sum");
+            bench_complain("map: wrong sum");
         }
     }
     furrow_results_close(&results);
@@ -144,7 +132,7 @@ static double echo_rate(const struct bench_case *self) {
     if (good) {
         rate = (double)count / (bench_now() - start);
     } else {
-        complain("echo");
+        bench_complain("echo");
     }
     for (int64_t i = 0; i < window; i++) {
         furrow_future_unref(&futures[i]);
@@ -170,15 +158,16 @@ const struct bench_case bench_rate_cases[] = {
     {"tcp.map_100", "tasks/s", map_rate, "tcp", 10000000, 100},
     {"processes.echo_1kib", "tasks/s", echo_rate, "processes", 200000, 1 << 10},
     {"tcp.echo_1kib", "tasks/s", echo_rate, "tcp", 200000, 1 << 10},
+    {"processes.echo_16kib", "tasks/s", echo_rate, "processes", 50000, 16 << 10},
+    {"processes.echo_128kib", "tasks/s", echo_rate, "processes", 10000, 128 << 10},
+    {"tcp.echo_16kib", "tasks/s", echo_rate, "tcp", 50000, 16 << 10},
+    {"tcp.echo_128kib", "tasks/s", echo_rate, "tcp", 10000, 128 << 10},
     {"processes.echo_1mib", "GB/s", echo_bandwidth, "processes", 2000, 1 << 20},
     {"tcp.echo_1mib", "GB/s", echo_bandwidth, "tcp", 2000, 1 << 20},
-    {"processes.queued_1000", "tasks/s", noop_rate, "processes", 1000, 0},
-    {"processes.queued_10000", "tasks/s", noop_rate, "processes", 10000, 0},
-    {"processes.queued_100000", "tasks/s", noop_rate, "processes", 100000, 0},
-    {"processes.queued_1000000", "tasks/s", noop_rate, "processes", 1000000, 0},
-    {"tcp.queued_1000", "tasks/s", noop_rate, "tcp", 1000, 0},
-    {"tcp.queued_10000", "tasks/s", noop_rate, "tcp", 10000, 0},
-    {"tcp.queued_100000", "tasks/s", noop_rate, "tcp", 100000, 0},
-    {"tcp.queued_1000000", "tasks/s", noop_rate, "tcp", 1000000, 0},
+    {"processes.workers_1", "tasks/s", noop_rate, "processes", 1000000, 1},
+    {"processes.workers_2", "tasks/s", noop_rate, "processes", 1000000, 2},
+    {"processes.workers_4", "tasks/s", noop_rate, "processes", 1000000, 4},
+    {"processes.workers_8", "tasks/s", noop_rate, "processes", 1000000, 8},
+    {"processes.workers_16", "tasks/s", noop_rate, "processes", 1000000, 16},
     {NULL, NULL, NULL, NULL, 0, 0},
 };

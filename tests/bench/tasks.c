@@ -1,6 +1,8 @@
 #include "tests/bench/bench.h"
+#include "tests/bench/work.h"
 
 #include <time.h>
+#include <unistd.h>
 
 static int bench_noop(furrow_task *task) {
     int64_t i;
@@ -21,6 +23,27 @@ static int bench_echo(furrow_task *task) {
     return furrow_task_return_packed(task, bytes, size);
 }
 
+static int bench_spin(furrow_task *task) {
+    int64_t iterations;
+
+    if (furrow_task_args(task, "i", &iterations) != FURROW_OK) {
+        return FURROW_EARGS;
+    }
+    return furrow_task_return(task, "i", (int64_t)(bench_work((uint64_t)iterations) >> 1));
+}
+
+static int bench_gate(furrow_task *task) {
+    const char *path;
+
+    if (furrow_task_args(task, "s", &path) != FURROW_OK) {
+        return FURROW_EARGS;
+    }
+    for (int ms = 0; ms < 60000 && access(path, F_OK) == 0; ms++) {
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    return furrow_task_return(task, "i", (int64_t)getpid());
+}
+
 static int64_t now_ns(void) {
     struct timespec time;
 
@@ -28,19 +51,24 @@ static int64_t now_ns(void) {
     return time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/* Works for a time rather than a number of turns: on a machine shared with others an efficiency
- * above 1 would come out otherwise. */
-static int bench_spin(furrow_task *task) {
-    int64_t ns;
+/* Long ones sleep: what is measured is who gives them out, not how processors are shared. */
+static int bench_trace(furrow_task *task) {
+    enum { SLEEP_NS_MIN = 1000000 };
+    int64_t ns, began = now_ns();
 
     if (furrow_task_args(task, "i", &ns) != FURROW_OK) {
         return FURROW_EARGS;
     }
-    for (int64_t until = now_ns() + ns; now_ns() < until;) {
+    if (ns >= SLEEP_NS_MIN) {
+        nanosleep(&(struct timespec){ns / 1000000000, ns % 1000000000}, NULL);
     }
-    return furrow_task_return(task, "i", ns);
+    while (now_ns() < began + ns) {
+    }
+    return furrow_task_return(task, "iii", began, now_ns(), (int64_t)getpid());
 }
 
 FURROW_TASK(bench_noop);
 FURROW_TASK(bench_echo);
 FURROW_TASK(bench_spin);
+FURROW_TASK(bench_gate);
+FURROW_TASK(bench_trace);
