@@ -52,7 +52,7 @@ END {
         }
         sign = relation[a] == ">=" ? "≥" : "≤"
         if (count == 0) {
-            printf "| %s | %s %s %s | not measured | | | | | %s |\n", what[a], sign, limit[a], \
+            printf "| %s | %s %s %s | not measured | | | | | `%s` |\n", what[a], sign, limit[a], \
                 measure[a], at
             continue
         }

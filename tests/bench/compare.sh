@@ -7,12 +7,13 @@
 #     --list         says which groups there are, and what is in them
 #     --install      only installs the peers' packages, so that the measuring need not
 #     -n PAIRS       how often each is run (5)
+#     -t SECONDS     how long one measurement may take (60)
 #     -b DIRECTORY   the build with furrow-bench (build/release)
 #     -o DIRECTORY   where GROUP.tsv, every run's line, and GROUP.md, the table, go (build/bench)
 #
 # Without a group it does all of them, about a quarter of an hour. Each takes less than two minutes with
 # five pairs. Peers come as Debian packages, those that are missing are installed (root or sudo); one that
-# can't be had, fails or takes more than a minute is said to be so, and the rest goes on. Their daemons
+# can't be had, fails or takes too long is said to be so, and the rest goes on. Their daemons
 # listen on loopback only, and end with the group.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
@@ -147,10 +148,6 @@ group() {
     curve)
         echo "ours tcp.noop
               ours tcp_curve.noop" ;;
-    *)
-        echo "compare.sh: there is no group \"$1\"; --list says which there are" >&2
-        return 2
-        ;;
     esac | sed 's/^ *//'
 }
 
@@ -181,20 +178,25 @@ start_peers() {
 # bounded COMMAND...: runs a function or program for at most $limit seconds; then it ends it and all that it
 # has started.
 bounded() {
+    rm -f "$work/late"
     "$@" >"$work/lines" 2>"$work/errors" </dev/null &
     pid=$!
-    ticks=0
-    while kill -0 $pid 2>/dev/null; do
-        if [ $ticks -ge $((limit * 20)) ]; then
-            end_family $pid
-            wait $pid 2>/dev/null
-            echo "took more than $limit s" >"$work/errors"
-            return 124
-        fi
-        sleep 0.05
-        ticks=$((ticks + 1))
-    done
-    wait $pid
+    (
+        sleep "$limit" &
+        sleeper=$!
+        trap 'kill $sleeper; exit' TERM
+        wait $sleeper && : >"$work/late" && end_family $pid
+    ) &
+    watchdog=$!
+    wait $pid 2>/dev/null
+    status=$?
+    kill $watchdog 2>/dev/null
+    wait $watchdog 2>/dev/null
+    if [ -e "$work/late" ]; then
+        echo "took more than $limit s" >"$work/errors"
+        return 124
+    fi
+    return $status
 }
 
 # measure RUN PEER CASE...: appends RUN<TAB>name<TAB>value<TAB>unit to the group's lines.
@@ -231,7 +233,7 @@ is_known() {
 run_group() {
     raw=$work/$1.tsv
     failed=
-    group "$1" >"$work/items" || return 2
+    group "$1" >"$work/items"
     : >"$raw"
     start_peers "$1"
     round=1
@@ -271,6 +273,7 @@ while [ $# -gt 0 ]; do
         ;;
     --install) only_install=true ;;
     -n) pairs=$2 && shift ;;
+    -t) limit=$2 && shift ;;
     -b) build=$(cd "$2" && pwd) && shift ;;
     -o) mkdir -p "$2" && out=$(cd "$2" && pwd) && shift ;;
     -h | --help)
@@ -289,7 +292,10 @@ done
 [ $# -gt 0 ] || set -- $groups
 
 for name in "$@"; do
-    group "$name" >/dev/null || exit 2
+    if [ -z "$(group "$name")" ]; then
+        echo "compare.sh: there is no group \"$name\"; --list says which there are" >&2
+        exit 2
+    fi
 done
 if $only_install; then
     for name in "$@"; do

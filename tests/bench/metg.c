@@ -20,6 +20,12 @@ struct point {
     double granularity_us, efficiency;
 };
 
+static double scaled_seconds(double seconds) {
+    double scaled = seconds * (double)bench_count(1000) / 1000;
+
+    return scaled < 0.02 ? 0.02 : scaled;
+}
+
 /* Runs tasks of so many iterations for about `seconds`. */
 static bool measure(furrow_executor *executor, int64_t iterations, double peak, double seconds,
                     struct point *point) {
@@ -88,25 +94,37 @@ static double crossing(const struct point *points, int count) {
                                        (above->granularity_us - below->granularity_us);
 }
 
-/* Lengths go down by a quarter each, until efficiency is well below a half. */
+static bool measure_length(furrow_executor *executor, double length_us, double peak,
+                           double seconds, struct point *point) {
+    return measure(executor, (int64_t)(length_us * 1e-6 * peak / WORKERS), peak, seconds, point);
+}
+
+/* Lengths go up from 64 us until tasks are efficient, then down by a quarter each until efficiency is
+ * well below a half. */
 static double metg50(const struct bench_case *self) {
+    enum { LENGTH_US_MAX = 100000 };
     struct bench_pool pool;
     struct point points[POINTS_MAX];
-    double seconds = 0.25 * (double)bench_count(1000) / 1000, peak = bench_work_peak(WORKERS);
-    double length_us = 64;
+    double seconds = scaled_seconds(0.25), peak = bench_work_peak(WORKERS), length_us = 32;
     int count = 0;
 
     if (peak <= 0 || !open_warm(&pool, self->url)) {
         return -1;
     }
-    for (; count < POINTS_MAX && length_us > 0.05; length_us *= 0.75) {
-        int64_t iterations = (int64_t)(length_us * 1e-6 * peak / WORKERS);
-        if (!measure(pool.executor, iterations, peak, seconds, &points[count])) {
+    do {
+        length_us *= 2;
+        if (!measure_length(pool.executor, length_us, peak, seconds, &points[0])) {
             break;
         }
-        if (points[count++].efficiency < 0.35) {
+        count = 1;
+    } while (points[0].efficiency < 0.6 && length_us < LENGTH_US_MAX);
+    while (count > 0 && count < POINTS_MAX && points[count - 1].efficiency >= 0.35 &&
+           length_us > 0.05) {
+        length_us *= 0.75;
+        if (!measure_length(pool.executor, length_us, peak, seconds, &points[count])) {
             break;
         }
+        count++;
     }
     bench_close(&pool);
     double metg = crossing(points, count);
@@ -119,13 +137,12 @@ static double efficiency(const struct bench_case *self) {
     struct bench_pool pool;
     struct point point = {0, -1};
     double peak = bench_work_peak(WORKERS);
-    double seconds = 0.4 * (double)bench_count(1000) / 1000;
+    double seconds = scaled_seconds(0.4);
 
     if (peak <= 0 || !open_warm(&pool, self->url)) {
         return -1;
     }
-    int64_t iterations = (int64_t)((double)self->parameter * 1e-6 * peak / WORKERS);
-    if (measure(pool.executor, iterations, peak, seconds, &point)) {
+    if (measure_length(pool.executor, (double)self->parameter, peak, seconds, &point)) {
         bench_also(self, ".granularity", point.granularity_us, "us");
     }
     bench_close(&pool);

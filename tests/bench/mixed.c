@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { WORKERS = 4, ROUND_TRIPS = 200 };
+enum { WORKERS = 4, ROUND_TRIPS = 200, COUNT_MIN = 300 };
 
 struct span {
     int64_t began, ended, pid;
@@ -77,7 +77,8 @@ static void tell_gaps(const struct bench_case *self, struct span *spans, int64_t
 
 static double mixed_idle(const struct bench_case *self) {
     struct bench_pool pool;
-    int64_t count = bench_count(self->count);
+    int64_t scaled = bench_count(self->count);
+    int64_t count = scaled < COUNT_MIN ? COUNT_MIN : scaled;
     furrow_future **futures = calloc((size_t)count, sizeof *futures);
     struct span *spans = calloc((size_t)count, sizeof *spans);
     uint64_t state = 0x9e3779b97f4a7c15;
