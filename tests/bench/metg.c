@@ -94,8 +94,8 @@ static double crossing(const struct point *points, int count) {
                                        (above->granularity_us - below->granularity_us);
 }
 
-static bool measure_length(furrow_executor *executor, double length_us, double peak,
-                           double seconds, struct point *point) {
+static bool measure_length(furrow_executor *executor, double length_us, double peak, double seconds,
+                           struct point *point) {
     return measure(executor, (int64_t)(length_us * 1e-6 * peak / WORKERS), peak, seconds, point);
 }
 
