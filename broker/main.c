@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 
 #include "base/entropy.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "broker/options.h"
 #include "broker/shell.h"
 
@@ -20,7 +22,9 @@ struct program {
     struct broker_options options;
     struct base_log log;
     char host[256];
+    struct base_notify notify;
     int signal_fd;
+    int watch_fd;     /* readable when one of those two wants something */
     unsigned signals; /* seen so far */
 };
 
@@ -51,15 +55,35 @@ static int watch_signals(void) {
     return signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-static void signalled(void *user, struct broker_shell *shell) {
+static bool watch(struct program *program) {
+    int fds[] = {program->signal_fd, base_notify_fd(&program->notify)};
+
+    program->watch_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (program->watch_fd < 0) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+        struct epoll_event event = {.events = EPOLLIN};
+
+        if (fds[i] >= 0 && epoll_ctl(program->watch_fd, EPOLL_CTL_ADD, fds[i], &event) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* In the shell's loop: so a sign of life means that the loop goes round. */
+static void watched(void *user, struct broker_shell *shell) {
     struct program *program = user;
     struct signalfd_siginfo info;
 
+    base_notify_alive(&program->notify);
     while (read(program->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (program->signals++ == 0) {
             base_log(&program->log, BASE_LOG_INFO,
                      "signal %u: finishing what is there, a second one stops at once",
                      info.ssi_signo);
+            base_notify_say(&program->notify, "STOPPING=1\nSTATUS=finishing what is there");
             broker_shell_drain(shell);
         } else {
             broker_shell_stop(shell);
@@ -107,6 +131,7 @@ static void announce(const struct program *program, const struct broker_shell *s
         }
         base_log(&program->log, BASE_LOG_INFO, "listening on %s", endpoint);
     }
+    base_notify_say(&program->notify, "READY=1\nSTATUS=serving");
 }
 
 static enum exit_code serve(struct program *program) {
@@ -115,8 +140,8 @@ static enum exit_code serve(struct program *program) {
         .endpoints = program->options.endpoints,
         .endpoint_count = program->options.endpoint_count,
         .log = &program->log,
-        .watch_fd = program->signal_fd,
-        .watched = signalled,
+        .watch_fd = program->watch_fd,
+        .watched = watched,
         .user = program,
     };
     char error[256];
@@ -141,7 +166,12 @@ static enum exit_code serve(struct program *program) {
 
 static bool prepare(struct program *program) {
     struct broker_config *config = &program->options.config;
+    int error = base_notify_open(&program->notify);
 
+    if (error != 0) {
+        base_log(&program->log, BASE_LOG_WARN, "can't tell the service manager anything: %s",
+                 strerror(error));
+    }
     if (gethostname(program->host, sizeof program->host - 1) != 0) {
         snprintf(program->host, sizeof program->host, "unknown");
     }
@@ -154,7 +184,7 @@ static bool prepare(struct program *program) {
     }
     config->epoch |= config->epoch == 0;
     program->signal_fd = watch_signals();
-    if (program->signal_fd < 0) {
+    if (program->signal_fd < 0 || !watch(program)) {
         base_log(&program->log, BASE_LOG_ERROR, "can't watch signals: %s", strerror(errno));
         return false;
     }

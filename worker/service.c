@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/entropy.h"
+#include "base/notify.h"
 #include "worker/child.h"
 #include "worker/dealer.h"
 #include "worker/options.h"
@@ -26,6 +27,9 @@ enum exit_code { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_LEFTOVERS =
 /* How long the other children may take to end when it is clear that none can serve. */
 #define FAILED_NS (5 * BASE_CLOCK_NS_PER_S)
 
+/* What is polled besides the broker. */
+#define OWN_FDS 3
+
 struct service {
     struct worker_options options;
     struct base_log log;
@@ -34,9 +38,11 @@ struct service {
     struct worker_reporter *reporter;
     struct worker_dealer dealer;
     void *zmq;
+    struct base_notify notify;
     int signal_fd;
     uint64_t now_ns;
     unsigned signals; /* seen so far */
+    bool ready;       /* a child has been */
     bool stopping;    /* no child is to be started any more */
     bool killed;
     uint64_t kill_ns; /* when to stop being patient; BASE_CLOCK_FOREVER: never */
@@ -109,8 +115,12 @@ static int open_reporter(struct service *service) {
 }
 
 static bool open_service(struct service *service) {
-    int error;
+    int error = base_notify_open(&service->notify);
 
+    if (error != 0) {
+        base_log(&service->log, BASE_LOG_WARN, "can't tell the service manager anything: %s",
+                 strerror(error));
+    }
     if (gethostname(service->host, sizeof service->host - 1) != 0) {
         (void)snprintf(service->host, sizeof service->host, "unknown");
     }
@@ -155,6 +165,7 @@ static void close_service(struct service *service) {
     if (service->signal_fd >= 0) {
         (void)close(service->signal_fd);
     }
+    base_notify_close(&service->notify);
 }
 
 /* ---- children ---- */
@@ -211,6 +222,12 @@ static void handle_children(struct service *service) {
             break;
         case WORKER_CHILD_READY:
             base_log(&service->log, BASE_LOG_INFO, "worker process %d serves", (int)event.pid);
+            if (!service->ready) {
+                /* Not before: what can't load its modules has not started well. The broker may be
+                 * away, though. */
+                service->ready = true;
+                base_notify_say(&service->notify, "READY=1\nSTATUS=serving");
+            }
             break;
         case WORKER_CHILD_RETIRING:
             base_log(&service->log, BASE_LOG_DEBUG, "worker process %d takes nothing new",
@@ -274,6 +291,7 @@ static void handle_signals(struct service *service) {
         if (service->signals++ == 0) {
             base_log(&service->log, BASE_LOG_INFO,
                      "signal %u: finishing what runs, a second one kills", info.ssi_signo);
+            base_notify_say(&service->notify, "STOPPING=1\nSTATUS=finishing what runs");
             service->stopping = true;
             worker_supervisor_stop(service->supervisor);
         } else {
@@ -298,14 +316,15 @@ static void kill_if_due(struct service *service) {
 }
 
 static void sleep_until(struct service *service, uint64_t until_ns) {
-    struct pollfd fds[2 + WORKER_DEALER_FDS] = {
+    struct pollfd fds[OWN_FDS + WORKER_DEALER_FDS] = {
         {.fd = service->signal_fd, .events = POLLIN},
         {.fd = worker_supervisor_fd(service->supervisor), .events = POLLIN},
+        {.fd = base_notify_fd(&service->notify), .events = POLLIN},
     };
 
-    worker_dealer_poll(&service->dealer, fds + 2);
+    worker_dealer_poll(&service->dealer, fds + OWN_FDS);
     if (poll(fds, sizeof fds / sizeof fds[0], base_clock_poll_ms(until_ns, service->now_ns)) > 0) {
-        worker_dealer_polled(&service->dealer, fds + 2);
+        worker_dealer_polled(&service->dealer, fds + OWN_FDS);
     }
 }
 
@@ -321,6 +340,7 @@ static void serve(struct service *service) {
             sleep_until(service, until_ns);
         }
         service->now_ns = base_clock_ns();
+        base_notify_alive(&service->notify);
         handle_signals(service);
         kill_if_due(service);
         handle_children(service);
@@ -359,7 +379,7 @@ static void take_leave(struct service *service) {
 
 int furrow_private_worker_main(int argc, char **argv) {
     static char role[] = "role=worker";
-    static struct service service = {.signal_fd = -1};
+    static struct service service = {.signal_fd = -1, .notify = {-1, -1}};
     char error[512];
 
     worker_child_main(argc, argv);
