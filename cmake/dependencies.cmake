@@ -8,6 +8,9 @@
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
+# Asked anew each time: from its cache CMake would make other flags of libzmq's -isystem than it did at
+# first, and so the second configuration would have everything compiled again that uses it.
+unset(__pkg_config_checked_ZMQ CACHE)
 pkg_check_modules(ZMQ REQUIRED IMPORTED_TARGET libzmq)
 
 # The C library is called msgpack-c since version 6, msgpack before.
