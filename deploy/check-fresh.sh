@@ -1,22 +1,43 @@
 #!/bin/sh
 # Tries a command on a fresh Debian 12: makes a chroot with nothing but the base system, copies a
-# clone of this repository's last commit into it and runs the command there, as root.
+# clone of this repository's last commit into it and runs the command there.
 #
-#   sh deploy/check-fresh.sh ['sh deploy/quickstart.sh']
-#   sh deploy/check-fresh.sh --keep DIR 'sh tests/run.sh'    DIR is used again if it is there
+#   sh deploy/check-fresh.sh [--user] [--keep DIR] [COMMAND]    sh deploy/quickstart.sh unless given
 #
-# Needs root, git and debootstrap. The package mirror is the one that this machine uses itself.
+#   --user   not as root, but as a user with sudo
+#   --keep   the chroot is DIR, used again if it is there, and stays; else it is gone afterwards
+#
+# Needs root, git and debootstrap. The package mirror is the one that this machine uses itself. What
+# the command starts is ended with it, and nothing is mounted that others see: it has namespaces of
+# its own for processes and mounts.
 set -eu
 cd "$(dirname "$0")/.."
 
-keep=false
-if [ "${1:-}" = --keep ]; then
-    keep=true
-    root=$2
-    shift 2
-else
-    root=$(mktemp -d)
-fi
+usage() {
+    echo "usage: sh deploy/check-fresh.sh [--user] [--keep DIR] [COMMAND]" >&2
+    exit 2
+}
+
+user=root
+home=/root
+keep=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --user)
+        user=fresh
+        home=/home/fresh
+        ;;
+    --keep)
+        keep=${2:-}
+        [ -n "$keep" ] || usage
+        shift
+        ;;
+    -*) usage ;;
+    *) break ;;
+    esac
+    shift
+done
+[ $# -le 1 ] || usage
 command=${1:-sh deploy/quickstart.sh}
 
 [ "$(id -u)" -eq 0 ] || {
@@ -24,17 +45,26 @@ command=${1:-sh deploy/quickstart.sh}
     exit 1
 }
 
-unmount() {
-    for dir in dev/shm proc; do
-        ! mountpoint -q "$root/$dir" || umount "$root/$dir"
-    done
-}
+log=$(mktemp)
+if [ -n "$keep" ]; then
+    mkdir -p "$keep"
+    root=$(cd "$keep" && pwd)
+else
+    root=$(mktemp -d)
+fi
 clean_up() {
-    unmount
-    $keep || rm -rf --one-file-system "$root"
+    rm -f "$log"
+    [ -n "$keep" ] || rm -rf --one-file-system "$root"
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
+
+quietly() {
+    "$@" >"$log" 2>&1 || {
+        cat "$log" >&2
+        exit 1
+    }
+}
 
 if [ ! -x "$root/usr/bin/apt-get" ]; then
     # shellcheck disable=SC2016 # apt expands it
@@ -44,27 +74,43 @@ if [ ! -x "$root/usr/bin/apt-get" ]; then
         echo "This machine's apt knows no mirror of Debian bookworm" >&2
         exit 1
     }
-    mkdir -p "$root"
     echo "Making a fresh Debian 12 in $root"
-    debootstrap --variant=minbase bookworm "$root" "$mirror" >"$root.log" 2>&1 || {
-        cat "$root.log"
-        exit 1
-    }
-    rm -f "$root.log"
+    quietly debootstrap --variant=minbase bookworm "$root" "$mirror"
 fi
-
-# debootstrap has made the usual device nodes.
-mount -t proc proc "$root/proc"
-mkdir -p "$root/dev/shm"
-mount -t tmpfs tmpfs "$root/dev/shm"
 [ ! -f /etc/resolv.conf ] || cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 
-# A clone, so that what isn't committed can't help.
-rm -rf "$root/root/furrow"
-git clone -q --no-hardlinks . "$root/root/furrow"
+# inside COMMAND...: in the chroot, as root, and nothing of it is left afterwards. debootstrap has made
+# the usual device nodes. The root is a mount, as in any real system.
+inside() {
+    # shellcheck disable=SC2016 # for the shell in there
+    unshare --mount --pid --fork --kill-child sh -eu -c '
+        root=$1
+        shift
+        mount --bind "$root" "$root"
+        mount -t proc proc "$root/proc"
+        mkdir -p "$root/dev/shm"
+        mount -t tmpfs tmpfs "$root/dev/shm"
+        chroot "$root" /usr/bin/env -i "$@"' sh "$root" TERM="${TERM:-dumb}" \
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+        ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} "$@"
+}
 
-echo "Running: $command"
-chroot "$root" /usr/bin/env -i HOME=/root TERM="${TERM:-dumb}" \
-    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
-    sh -c "cd /root/furrow && $command"
+if [ "$user" != root ]; then
+    # shellcheck disable=SC2016 # for the shell in there
+    quietly inside DEBIAN_FRONTEND=noninteractive sh -eu -c '
+        apt-get -q update
+        apt-get -q -y install --no-install-recommends sudo
+        id "$1" || useradd --create-home "$1"
+        mkdir -p /etc/sudoers.d
+        echo "$1 ALL=(ALL) NOPASSWD: ALL" >"/etc/sudoers.d/$1"' sh "$user"
+fi
+
+# A clone, so that what isn't committed can't help.
+rm -rf "$root$home/furrow"
+quietly git clone -q --no-hardlinks . "$root$home/furrow"
+inside chown -R "$user:$user" "$home/furrow"
+
+echo "Running as $user: $command"
+inside HOME="$home" USER="$user" \
+    setpriv --reuid "$user" --regid "$user" --init-groups \
+    sh -c "cd $home/furrow && $command"
