@@ -5,6 +5,7 @@
 #   sh deploy/install-deps.sh test     that, and what tests/run.sh needs
 #   sh deploy/install-deps.sh compose  a Docker engine with Compose, and what makes a base image:
 #                                      for tests/e2e/compose.sh where no engine runs
+#   sh deploy/install-deps.sh systemd  what starts a container with systemd, for tests/e2e/systemd.sh
 #
 # Needs root or sudo only if something is missing. On a system without apt it says what it would
 # have installed, and fails only if a program or library really isn't there.
@@ -12,14 +13,16 @@ set -eu
 
 build_packages="gcc libc6-dev cmake ninja-build pkg-config libzmq3-dev libmsgpack-dev libpng-dev"
 test_packages="libcmocka-dev clang clang-format valgrind procps mandoc iproute2"
-compose_packages="docker.io docker-compose debootstrap iptables iproute2 ca-certificates"
+compose_packages="docker.io docker-compose debootstrap iptables nftables iproute2 ca-certificates"
+systemd_packages="systemd-container debootstrap"
 
 case "${1:-}" in
 build) packages=$build_packages ;;
 test) packages="$build_packages $test_packages" ;;
 compose) packages=$compose_packages ;;
+systemd) packages=$systemd_packages ;;
 *)
-    echo "usage: sh deploy/install-deps.sh build|test|compose" >&2
+    echo "usage: sh deploy/install-deps.sh build|test|compose|systemd" >&2
     exit 2
     ;;
 esac
