@@ -7,14 +7,21 @@
 # Uses the Docker engine that runs, else one of its own (docker_engine.sh; takes root). With --cache
 # that one keeps its images in DIR, which makes the next run shorter.
 #
-# Fails where no engine can be had, unless FURROW_NO_COMPOSE=1 says that it needn't run.
+# Ends with 77, "skipped", where there is no engine and none can be started, or FURROW_NO_COMPOSE=1 says
+# that it needn't run.
 set -eu
 cd "$(dirname "$0")/../.."
+. tests/e2e/page.sh
+. tests/e2e/debian.sh
 . tests/e2e/docker_engine.sh
 
-if [ "${FURROW_NO_COMPOSE:-0}" = 1 ]; then
-    echo "SKIPPED: FURROW_NO_COMPOSE is set, nothing was tested"
-    exit 0
+skip() {
+    echo "SKIPPED, nothing was tested: $1"
+    exit 77
+}
+[ "${FURROW_NO_COMPOSE:-0}" != 1 ] || skip "FURROW_NO_COMPOSE is set"
+if ! engine_answers && [ "$(id -u)" -ne 0 ]; then
+    skip "no Docker engine answers, and starting one takes root"
 fi
 
 work=$(mktemp -d)
@@ -58,13 +65,8 @@ compose() {
 
 # page NAME: runs a block of commands of docs/deploy-compose.md, as it stands there.
 page() {
-    awk -v name="$1" '
-        /^```sh$/ { block = ""; on = 1; next }
-        /^```$/ { on = 0; next }
-        on { block = block $0 "\n" }
-        $0 == "<!-- run: " name " -->" { printf "%s", block }' docs/deploy-compose.md |
-        sed "s/docker compose/$docker_compose/" >"$work/page.sh"
-    [ -s "$work/page.sh" ] || fail "deploy-compose.md has no block named $1"
+    page_block docs/deploy-compose.md "$1" >"$work/block.sh" || fail "no such block"
+    sed "s/docker compose/$docker_compose/" "$work/block.sh" >"$work/page.sh"
     echo "$1" >>"$work/pages"
     quietly sh -eu "$work/page.sh"
 }
@@ -94,6 +96,8 @@ leftovers() {
 }
 
 clean_up() {
+    status=$?
+    trap - EXIT
     if engine_answers; then
         for id in $(docker ps -aq --filter "label=com.docker.compose.project=$project"); do
             docker rm -f "$id" >/dev/null 2>&1 || :
@@ -104,9 +108,13 @@ clean_up() {
         for image in $(docker images --format '{{.Repository}}:{{.Tag}}' | grep ":$FURROW_TAG\$"); do
             docker rmi "$image" >/dev/null 2>&1 || :
         done
+        if [ -n "$engine_base_image" ] && ! $engine_own; then
+            docker rmi "$engine_base_image" >/dev/null 2>&1 || :
+        fi
     fi
-    engine_release
+    engine_release || status=1
     rm -rf --one-file-system "$work"
+    exit "$status"
 }
 trap clean_up EXIT
 trap 'exit 1' INT TERM
@@ -139,7 +147,7 @@ finishes() {
 
 # ------------------------------------------------------------------------------- the images
 
-engine_use "$cache" || exit 1
+engine_use "$cache" || skip "no engine can be started (see above)"
 if $engine_own; then
     # Debian's engine comes without BuildKit's client; a newer client may bring its own.
     DOCKER_BUILDKIT=0
@@ -273,7 +281,7 @@ quietly compose down
 [ -z "$(leftovers)" ] || fail "down has left something behind: $(leftovers)"
 echo "down has left no container, network or volume behind"
 
-sed -n 's/^<!-- run: \(.*\) -->$/\1/p' docs/deploy-compose.md | while read -r name; do
+for name in $(page_names docs/deploy-compose.md); do
     grep -qx "$name" "$work/pages" || fail "the block $name of deploy-compose.md was not run"
 done
 

@@ -1,9 +1,11 @@
 # shellcheck shell=sh
-# A Docker engine for a test: the one that runs, else one of its own. Read with `.`; use:
+# A Docker engine for a test: the one that runs, else one of its own. Read with `.`, after debian.sh; use:
 #
 #   engine_use DIR       after it, docker and docker-compose talk to an engine, or it has returned 1
-#   engine_base IMAGE    the base image is there: pulled, or made of Debian's packages
-#   engine_release       stops what engine_use started; always safe to call
+#   engine_base IMAGE    the base image is there: pulled, or made of Debian's packages; engine_base_image
+#                        is its name if it was not there before
+#   engine_release       stops what engine_use started; always safe to call. Returns 1 if the
+#                        machine's network is not as it was
 #
 # An engine of its own keeps everything under DIR, which is left behind as a cache of images. What it
 # does to the machine's network is undone by engine_release. It takes root; Debian's docker.io is
@@ -12,6 +14,8 @@
 engine_own=false
 engine_dir=
 engine_pid=
+# shellcheck disable=SC2034 # for who reads this file
+engine_base_image=
 
 engine_answers() {
     docker info >/dev/null 2>&1
@@ -24,13 +28,18 @@ engine_start() {
         return 1
     }
     mkdir -p "$engine_dir"
-    engine_forward=$(cat /proc/sys/net/ipv4/ip_forward)
-    engine_policy=$(iptables -S FORWARD | sed -n 's/^-P FORWARD //p')
     # A path for a socket has at most 107 bytes: not under engine_dir, which may be deep.
-    engine_socket=$(mktemp -d)/docker.sock
+    engine_state=$(mktemp -d)
+    engine_socket=$engine_state/docker.sock
+    engine_cgroup=furrow-engine-$$
+    # Under systemd they are slices, which go away by themselves.
+    engine_parent=
+    [ -d /run/systemd/system ] || engine_parent="--cgroup-parent=/$engine_cgroup"
+    engine_network >"$engine_state/network"
     rm -f "$engine_dir/pid"
     dockerd --data-root "$engine_dir/data" --exec-root "$engine_dir/exec" \
-        --pidfile "$engine_dir/pid" -H "unix://$engine_socket" >"$engine_dir/log" 2>&1 &
+        --pidfile "$engine_dir/pid" ${engine_parent:+"$engine_parent"} \
+        -H "unix://$engine_socket" >"$engine_dir/log" 2>&1 &
     engine_pid=$!
     # shellcheck disable=SC2034 # for who reads this file
     engine_own=true
@@ -62,40 +71,62 @@ engine_use() {
     docker version --format 'Docker {{.Server.Version}}, client {{.Client.Version}}'
 }
 
-# engine_make_base IMAGE: what the registry's bookworm-slim is, made of Debian's packages: the minimal
-# system without documentation and package lists.
+# engine_make_base IMAGE: what the registry's bookworm-slim is, made of Debian's packages.
 engine_make_base() {
-    # shellcheck disable=SC2016 # apt expands it
-    mirror=$(apt-get indextargets --format '$(SITE)' \
-        'Created-By: Packages' 'Label: Debian' 'Codename: bookworm' | head -n 1)
-    [ -n "$mirror" ] || {
-        echo "This machine's apt knows no mirror of Debian bookworm" >&2
-        return 1
-    }
     command -v debootstrap >/dev/null || sh deploy/install-deps.sh compose || return 1
-    root=$(mktemp -d)
     echo "Making $1 of Debian's packages"
-    if ! debootstrap --variant=minbase bookworm "$root" "$mirror" >"$root.log" 2>&1; then
-        cat "$root.log" >&2
-        rm -rf --one-file-system "$root" "$root.log"
-        return 1
+    engine_root=$(mktemp -d)/root
+    engine_status=0
+    if ! debian_make "$engine_root"; then
+        engine_status=1
+    else
+        debian_slim "$engine_root"
+        tar -C "$engine_root" -c . | docker import - "$1" >/dev/null || engine_status=1
     fi
-    rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* \
-        "$root"/usr/share/man/* "$root"/usr/share/locale/* "$root"/usr/share/info/* \
-        "$root"/var/log/*.log
-    find "$root/usr/share/doc" -type f ! -name copyright -delete
-    status=0
-    tar -C "$root" -c . | docker import - "$1" >/dev/null || status=1
-    rm -rf --one-file-system "$root" "$root.log"
-    return "$status"
+    rm -rf --one-file-system "${engine_root%/root}"
+    return "$engine_status"
 }
 
 engine_base() {
     ! docker image inspect "$1" >/dev/null 2>&1 || return 0
+    engine_base_image=$1
     if docker pull -q "$1" >/dev/null 2>&1; then
         return 0
     fi
     engine_make_base "$1"
+}
+
+# engine_network: what an engine changes in the machine's network; without counters.
+engine_network() {
+    for engine_file in net/ipv4/ip_forward net/bridge/bridge-nf-call-iptables \
+        net/bridge/bridge-nf-call-ip6tables; do
+        [ ! -e "/proc/sys/$engine_file" ] || echo "$engine_file $(cat "/proc/sys/$engine_file")"
+    done
+    ip -o link show type bridge | awk '{ print $2 }'
+    nft list tables 2>/dev/null || :
+    # Asking iptables for a table makes it.
+    for engine_table in $({
+        nft list tables 2>/dev/null | sed -n 's/^table ip //p'
+        cat /proc/net/ip_tables_names 2>/dev/null
+    } | sort -u); do
+        iptables-save -t "$engine_table" 2>/dev/null | sed '/^#/d; s/\[[0-9:]*\]//'
+    done
+}
+
+# Takes away the bridge, rules and tables that came with the engine, and leaves others' alone.
+engine_restore_network() {
+    ip link del docker0 2>/dev/null || :
+    iptables-save | grep -v -e DOCKER -e docker0 | iptables-restore || :
+    engine_policy=$(sed -n 's/^:FORWARD \([A-Z]*\).*/\1/p' "$engine_state/network" | head -n 1)
+    iptables -P FORWARD "${engine_policy:-ACCEPT}" || :
+    nft list tables 2>/dev/null | grep -E '^table ip6? (filter|nat)$' |
+        grep -Fvx -f "$engine_state/network" | while read -r engine_table; do
+        # shellcheck disable=SC2086 # three words
+        nft delete $engine_table || :
+    done
+    sed -n '/^net\//p' "$engine_state/network" | while read -r engine_file engine_value; do
+        echo "$engine_value" >"/proc/sys/$engine_file" || :
+    done
 }
 
 engine_release() {
@@ -103,10 +134,14 @@ engine_release() {
     kill "$engine_pid" 2>/dev/null || :
     wait "$engine_pid" 2>/dev/null || :
     engine_pid=
-    rm -rf "$(dirname "$engine_socket")"
-    # dockerd leaves its bridge and its rules behind.
-    ip link del docker0 2>/dev/null || :
-    iptables-save | grep -v -e DOCKER -e docker0 | iptables-restore || :
-    iptables -P FORWARD "$engine_policy" || :
-    echo "$engine_forward" >/proc/sys/net/ipv4/ip_forward || :
+    engine_restore_network
+    find /sys/fs/cgroup -depth -type d -path "*/$engine_cgroup*" -exec rmdir {} + 2>/dev/null || :
+    rmdir /run/docker/plugins /run/docker 2>/dev/null || :
+    engine_status=0
+    engine_network | diff "$engine_state/network" - >&2 || {
+        echo "The engine has left something behind in the network (see above)" >&2
+        engine_status=1
+    }
+    rm -rf "$engine_state"
+    return "$engine_status"
 }
