@@ -13,6 +13,7 @@
 #include "base/entropy.h"
 #include "base/log.h"
 #include "base/notify.h"
+#include "broker/door.h"
 #include "broker/options.h"
 #include "broker/shell.h"
 
@@ -25,7 +26,7 @@ struct program {
     struct base_notify notify;
     int signal_fd;
     int watch_fd;     /* readable when one of those two wants something */
-    unsigned signals; /* seen so far */
+    unsigned signals; /* to stop, seen so far */
 };
 
 /* Each connection is a file: as many as the system allows. */
@@ -41,14 +42,17 @@ static void raise_file_limit(const struct base_log *log) {
     }
 }
 
-/* The signals that stop it come through a file descriptor; a peer that closes must not kill it. The
- * threads that ZeroMQ starts later inherit the mask. */
-static int watch_signals(void) {
+/* The signals that it acts on come through a file descriptor; a peer that closes must not kill it. The
+ * threads that ZeroMQ starts later inherit the mask. SIGHUP means a list of keys, if there is one. */
+static int watch_signals(bool hangup) {
     sigset_t signals;
 
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    if (hangup) {
+        sigaddset(&signals, SIGHUP);
+    }
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigprocmask(SIG_BLOCK, &signals, NULL) != 0) {
         return -1;
     }
@@ -72,6 +76,21 @@ static bool watch(struct program *program) {
     return true;
 }
 
+/* A list that can't be read, or has an error in it, leaves the old one in force. */
+static void reload(const struct program *program, struct broker_shell *shell) {
+    char error[512];
+    struct broker_authorized *list =
+        broker_authorized_load(program->options.authorized, error, sizeof error);
+
+    if (list == NULL) {
+        base_log(&program->log, BASE_LOG_ERROR, "%s; the list of keys stays as it was", error);
+        return;
+    }
+    base_log(&program->log, BASE_LOG_INFO, "%zu keys are authorized now",
+             broker_authorized_count(list));
+    broker_shell_authorize(shell, list);
+}
+
 /* In the shell's loop: so a sign of life means that the loop goes round. */
 static void watched(void *user, struct broker_shell *shell) {
     struct program *program = user;
@@ -79,7 +98,9 @@ static void watched(void *user, struct broker_shell *shell) {
 
     base_notify_alive(&program->notify);
     while (read(program->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (program->signals++ == 0) {
+        if (info.ssi_signo == SIGHUP) {
+            reload(program, shell);
+        } else if (program->signals++ == 0) {
             base_log(&program->log, BASE_LOG_INFO,
                      "signal %u: finishing what is there, a second one stops at once",
                      info.ssi_signo);
@@ -124,7 +145,7 @@ static void announce(const struct program *program, const struct broker_shell *s
     for (size_t i = 0; i < program->options.endpoint_count; i++) {
         const char *endpoint = broker_shell_endpoint(shell, i);
 
-        if (!broker_endpoint_is_local(endpoint)) {
+        if (!broker_endpoint_is_local(endpoint) && program->options.key == NULL) {
             base_log(&program->log, BASE_LOG_WARN,
                      "%s is INSECURE: whoever can reach it may run tasks, and read those of others",
                      endpoint);
@@ -132,6 +153,47 @@ static void announce(const struct program *program, const struct broker_shell *s
         base_log(&program->log, BASE_LOG_INFO, "listening on %s", endpoint);
     }
     base_notify_say(&program->notify, "READY=1\nSTATUS=serving");
+}
+
+/* Whatever lets others in than those it is meant for is refused here: with keys the keys decide, and
+ * who says --insecure has been told. */
+static bool check_places(const struct program *program) {
+    char error[512];
+
+    for (size_t i = 0; i < program->options.endpoint_count; i++) {
+        if (program->options.key == NULL && !program->options.insecure &&
+            !broker_endpoint_check_place(program->options.endpoints[i], error, sizeof error)) {
+            base_log(&program->log, BASE_LOG_ERROR, "%s; or give it keys, or --insecure", error);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Opens the shell, with keys if there are some. */
+static struct broker_shell *open_shell(struct program *program,
+                                       struct broker_shell_options *options, char *error,
+                                       size_t error_bytes) {
+    struct wire_curve curve;
+    struct broker_shell *shell;
+
+    if (program->options.key == NULL) {
+        return broker_shell_open(options, error, error_bytes);
+    }
+    if (!wire_curve_load(&curve, program->options.key, NULL, error, error_bytes)) {
+        return NULL;
+    }
+    options->curve = &curve;
+    options->authorized = broker_authorized_load(program->options.authorized, error, error_bytes);
+    shell = options->authorized == NULL ? NULL : broker_shell_open(options, error, error_bytes);
+    if (shell == NULL) {
+        broker_authorized_free(options->authorized);
+    } else {
+        base_log(&program->log, BASE_LOG_INFO, "public key %s, %zu keys are authorized",
+                 curve.public, broker_authorized_count(options->authorized));
+    }
+    wire_curve_wipe(&curve);
+    return shell;
 }
 
 static enum exit_code serve(struct program *program) {
@@ -144,10 +206,14 @@ static enum exit_code serve(struct program *program) {
         .watched = watched,
         .user = program,
     };
-    char error[256];
-    struct broker_shell *shell = broker_shell_open(&options, error, sizeof error);
+    char error[512];
+    struct broker_shell *shell;
     enum exit_code code = EXIT_RUNTIME;
 
+    if (!check_places(program)) {
+        return EXIT_RUNTIME;
+    }
+    shell = open_shell(program, &options, error, sizeof error);
     if (shell == NULL) {
         base_log(&program->log, BASE_LOG_ERROR, "%s", error);
         return EXIT_RUNTIME;
@@ -183,7 +249,7 @@ static bool prepare(struct program *program) {
         return false;
     }
     config->epoch |= config->epoch == 0;
-    program->signal_fd = watch_signals();
+    program->signal_fd = watch_signals(program->options.authorized != NULL);
     if (program->signal_fd < 0 || !watch(program)) {
         base_log(&program->log, BASE_LOG_ERROR, "can't watch signals: %s", strerror(errno));
         return false;

@@ -22,6 +22,8 @@ enum flag {
     OPTION_NO_FUNCTION,
     OPTION_LOG_LEVEL,
     OPTION_PORT_FILE,
+    OPTION_KEY,
+    OPTION_AUTHORIZED,
     OPTION_INSECURE,
     OPTION_HELP,
     OPTION_VERSION,
@@ -37,6 +39,8 @@ static const struct option long_options[] = {
     {"no-function-timeout", required_argument, NULL, OPTION_NO_FUNCTION},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"port-file", required_argument, NULL, OPTION_PORT_FILE},
+    {"key", required_argument, NULL, OPTION_KEY},
+    {"authorized", required_argument, NULL, OPTION_AUTHORIZED},
     {"insecure", no_argument, NULL, OPTION_INSECURE},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -65,12 +69,22 @@ const char *broker_options_usage(void) {
            "                             worker offers (default 3; 0: for ever)\n"
            "  --log-level LEVEL          error, warn, info (default) or debug\n"
            "  --port-file PATH           write the endpoints listened on there, one a line\n"
-           "  --insecure                 listen on other addresses than loopback and ipc,\n"
-           "                             though anybody who can reach them may run tasks\n"
+           "  --key FILE                 the broker's secret key: everything is encrypted, and\n"
+           "                             only keys of the list are let in (furrow keygen)\n"
+           "  --authorized FILE          that list: a line a key, `submit,work KEY name=...`;\n"
+           "                             SIGHUP reads it again\n"
+           "  --insecure                 listen on other addresses than loopback and ipc\n"
+           "                             without keys, though anybody who can reach them may\n"
+           "                             run tasks\n"
            "  --help, --version          say that, and exit\n"
            "\n"
            "SIGTERM and SIGINT: accept nothing new, finish what is there, stop the workers,\n"
-           "exit. A second one: exit at once.\n"
+           "exit. A second one: exit at once. SIGHUP: read the list of keys again; keys that\n"
+           "are gone from it lose their sessions, a list with an error changes nothing.\n"
+           "\n"
+           "Environment: FURROW_BROKER_KEY and FURROW_BROKER_AUTHORIZED name the files if the\n"
+           "options don't. A file without a slash that is not in the working directory is\n"
+           "looked for in $CREDENTIALS_DIRECTORY (systemd) and /run/secrets (Docker).\n"
            "\n"
            "Exit codes: 0 all was finished; 1 can't listen, or no memory, files or sockets;\n"
            "2 wrong use; 3 stopped at once, with tasks left.\n";
@@ -194,13 +208,43 @@ static bool check_endpoints(struct broker_options *options, char *error, size_t 
                      endpoint);
             return false;
         }
-        if (!broker_endpoint_is_local(endpoint) && !options->insecure) {
+        if (!broker_endpoint_is_local(endpoint) && !options->insecure && options->key == NULL) {
             snprintf(error, error_bytes,
                      "--listen %s: others than this machine could reach it, and whoever does may "
-                     "run tasks; --insecure allows that",
+                     "run tasks; give it keys (--key, --authorized; see furrow-keygen(1)), or "
+                     "--insecure, which allows that",
                      endpoint);
             return false;
         }
+    }
+    return true;
+}
+
+/* What an option has not said the environment may; an empty variable is as none. */
+static void ask_environment(const char **value, const char *name) {
+    if (*value == NULL) {
+        *value = getenv(name);
+        if (*value != NULL && (*value)[0] == '\0') {
+            *value = NULL;
+        }
+    }
+}
+
+static bool check_keys(struct broker_options *options, char *error, size_t error_bytes) {
+    if (options->insecure && (options->key != NULL || options->authorized != NULL)) {
+        snprintf(error, error_bytes, "--insecure is for a broker without keys");
+        return false;
+    }
+    if (!options->insecure) {
+        ask_environment(&options->key, "FURROW_BROKER_KEY");
+        ask_environment(&options->authorized, "FURROW_BROKER_AUTHORIZED");
+    }
+    if ((options->key == NULL) != (options->authorized == NULL)) {
+        snprintf(error, error_bytes,
+                 options->key == NULL
+                     ? "--authorized needs --key: without a key of its own a broker knows nobody's"
+                     : "--key needs --authorized: the list of keys that are let in");
+        return false;
     }
     return true;
 }
@@ -247,6 +291,12 @@ static bool set_option(struct broker_options *options, int option, const char *v
     case OPTION_PORT_FILE:
         options->port_file = value;
         return true;
+    case OPTION_KEY:
+        options->key = value;
+        return value[0] != '\0';
+    case OPTION_AUTHORIZED:
+        options->authorized = value;
+        return value[0] != '\0';
     case OPTION_INSECURE:
         options->insecure = true;
         return true;
@@ -294,5 +344,5 @@ bool broker_options_parse(struct broker_options *options, int argc, char **argv,
         snprintf(error, error_bytes, "--silence must be longer than --heartbeat");
         return false;
     }
-    return check_endpoints(options, error, error_bytes);
+    return check_keys(options, error, error_bytes) && check_endpoints(options, error, error_bytes);
 }

@@ -13,6 +13,8 @@ struct broker_options {
     struct broker_config config; /* its durations and limits; the rest is as it was */
     enum base_log_level log_level;
     const char *port_file; /* NULL: none */
+    /* Both or neither; borrowed from argv or the environment. */
+    const char *key, *authorized;
     bool insecure;
     bool help, version; /* asked for: nothing else matters */
 };

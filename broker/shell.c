@@ -12,10 +12,13 @@
 #include "base/clock.h"
 #include "base/huge.h"
 #include "base/wake.h"
+#include "broker/zap.h"
 #include "wire/zmq.h"
 
 /* Messages that are taken in before the core sends what has formed. */
 #define RECEIVE_MAX 64
+/* Likewise, those at the door that are let in or not. */
+#define ZAP_MAX 32
 /* A busy broker looks at its timers this often. */
 #define TICK_NS (100 * BASE_CLOCK_NS_PER_MS)
 /* A process that was stopped for that long reads for a while before it takes its own absence for the
@@ -36,6 +39,7 @@ struct broker_shell {
     struct broker_core *core;
     struct base_huge huge; /* the core's records */
     void *context, *router;
+    struct broker_zap zap;
     struct base_wake wake;
     atomic_int request;
     char (*endpoints)[ENDPOINT_BYTES];
@@ -49,6 +53,17 @@ struct broker_shell {
 };
 
 /* ------------------------------------------------------------------- opening */
+
+/* The door is watched before it is opened: ZeroMQ lets everybody in while nobody answers for it. */
+static int guard(struct broker_shell *shell) {
+    int error;
+
+    if (shell->options.curve == NULL) {
+        return 0;
+    }
+    error = broker_zap_open(&shell->zap, shell->context);
+    return error != 0 ? error : wire_curve_serve(shell->router, shell->options.curve);
+}
 
 static bool listen_all(struct broker_shell *shell, char *error, size_t error_bytes) {
     for (size_t i = 0; i < shell->options.endpoint_count; i++) {
@@ -66,12 +81,16 @@ static bool listen_all(struct broker_shell *shell, char *error, size_t error_byt
 struct broker_shell *broker_shell_open(const struct broker_shell_options *options, char *error,
                                        size_t error_bytes) {
     struct broker_shell *shell = calloc(1, sizeof *shell);
+    int failed;
+
+    BASE_ASSERT((options->curve != NULL) == (options->authorized != NULL));
 
     if (shell == NULL) {
         snprintf(error, error_bytes, "no memory");
         return NULL;
     }
     shell->options = *options;
+    shell->options.config.authenticate = options->curve != NULL;
     shell->wake.fd = -1;
     shell->now_ns = base_clock_ns();
     atomic_init(&shell->request, REQUEST_NONE);
@@ -89,13 +108,20 @@ struct broker_shell *broker_shell_open(const struct broker_shell_options *option
         snprintf(error, error_bytes, "no socket: %s", zmq_strerror(errno));
         goto failed;
     }
+    failed = guard(shell);
+    if (failed != 0) {
+        snprintf(error, error_bytes, "no keys for the socket: %s", zmq_strerror(failed));
+        goto failed;
+    }
     if (!listen_all(shell, error, error_bytes)) {
         goto failed;
     }
+    shell->options.curve = NULL; /* it was the caller's for the call */
     error[0] = '\0';
     return shell;
 
 failed:
+    shell->options.authorized = NULL;
     broker_shell_close(shell);
     return NULL;
 }
@@ -124,6 +150,8 @@ void broker_shell_close(struct broker_shell *shell) {
         remove_files(shell);
         zmq_close(shell->router);
     }
+    broker_zap_close(&shell->zap);
+    broker_authorized_free(shell->options.authorized);
     if (shell->context != NULL) {
         while (zmq_ctx_term(shell->context) != 0 && errno == EINTR) {
         }
@@ -154,6 +182,38 @@ void broker_shell_drain(struct broker_shell *shell) {
 
 void broker_shell_stop(struct broker_shell *shell) {
     request(shell, REQUEST_STOP);
+}
+
+/* ------------------------------------------------------------------ the keys */
+
+static bool same_identity(const struct broker_identity *a, const struct broker_identity *b) {
+    return a->rights == b->rights && a->tasks_max == b->tasks_max && a->bytes_max == b->bytes_max;
+}
+
+static void carry_out(struct broker_shell *shell);
+
+void broker_shell_authorize(struct broker_shell *shell, struct broker_authorized *authorized) {
+    struct broker_authorized *old = shell->options.authorized;
+
+    BASE_ASSERT(old != NULL && authorized != NULL);
+    shell->options.authorized = authorized;
+    for (size_t i = 0; i < broker_authorized_count(old); i++) {
+        const struct broker_authorized_key *was = broker_authorized_at(old, i);
+        const struct broker_authorized_key *is =
+            broker_authorized_find(authorized, was->identity.key);
+        struct broker_identity now = is != NULL ? is->identity : was->identity;
+
+        if (is == NULL) {
+            now.rights = 0;
+        }
+        if (!same_identity(&was->identity, &now)) {
+            broker_step(shell->core, shell->now_ns,
+                        &(struct broker_event){.type = BROKER_AUTHORIZE, .identity = &now});
+            carry_out(shell);
+            shell->stirred = true;
+        }
+    }
+    broker_authorized_free(old);
 }
 
 /* ---------------------------------------------------------------- the core */
@@ -189,16 +249,32 @@ static void step(struct broker_shell *shell, enum broker_event_type type) {
     carry_out(shell);
 }
 
+/* Whom ZAP has let in under that User-Id, and what the list says of it by now. */
+static const struct broker_identity *identify(const struct broker_shell *shell, const char *user,
+                                              struct broker_identity *unknown) {
+    const struct broker_authorized_key *key;
+
+    if (!wire_key_decode(user, strlen(user), unknown->key)) {
+        return NULL;
+    }
+    key = broker_authorized_find(shell->options.authorized, unknown->key);
+    return key != NULL ? &key->identity : unknown;
+}
+
 /* Takes in one message. False: there is none. */
 static bool receive(struct broker_shell *shell, bool *closed) {
+    struct broker_identity unknown = {.rights = 0};
+    struct broker_event event = {.type = BROKER_RECEIVE};
+    bool open = shell->options.authorized == NULL;
+    char user[WIRE_ZMQ_USER_BYTES];
     struct wire_message *message;
-    uint64_t peer;
 
-    switch (wire_zmq_recv(shell->router, &peer, &message)) {
+    switch (open ? wire_zmq_recv(shell->router, &event.from, &message)
+                 : wire_zmq_recv_user(shell->router, &event.from, user, &message)) {
     case WIRE_ZMQ_OK:
-        broker_step(
-            shell->core, shell->now_ns,
-            &(struct broker_event){.type = BROKER_RECEIVE, .from = peer, .message = message});
+        event.message = message;
+        event.identity = open ? NULL : identify(shell, user, &unknown);
+        broker_step(shell->core, shell->now_ns, &event);
         wire_message_unref(message);
         carry_out(shell);
         shell->stirred = true;
@@ -229,6 +305,13 @@ static bool receive_some(struct broker_shell *shell, bool *closed) {
         }
     }
     return true;
+}
+
+/* Answers some of those at the door. Returns whether there may be more. */
+static bool let_in(struct broker_shell *shell) {
+    return shell->zap.socket != NULL &&
+           broker_zap_serve(&shell->zap, shell->options.authorized, ZAP_MAX, shell->now_ns,
+                            shell->options.log);
 }
 
 static void tick(struct broker_shell *shell, bool more) {
@@ -273,14 +356,21 @@ static void take_time(struct broker_shell *shell, uint64_t awake_ns) {
 
 /* Sleeps until there is something to do. False: the socket is gone. */
 static bool wait(struct broker_shell *shell) {
-    zmq_pollitem_t items[] = {
+    zmq_pollitem_t items[4] = {
         {.socket = shell->router, .events = ZMQ_POLLIN},
         {.fd = base_wake_fd(&shell->wake), .events = ZMQ_POLLIN},
-        {.fd = shell->options.watch_fd, .events = ZMQ_POLLIN},
     };
-    int count = shell->options.watch_fd >= 0 ? 3 : 2, ready = 0;
+    const zmq_pollitem_t *watched = NULL;
+    int count = 2, ready = 0;
     uint64_t deadline_ns = broker_deadline(shell->core);
 
+    if (shell->options.watch_fd >= 0) {
+        watched = &items[count];
+        items[count++] = (zmq_pollitem_t){.fd = shell->options.watch_fd, .events = ZMQ_POLLIN};
+    }
+    if (shell->zap.socket != NULL) {
+        items[count++] = (zmq_pollitem_t){.socket = shell->zap.socket, .events = ZMQ_POLLIN};
+    }
     if (deadline_ns < shell->caught_up_ns) {
         deadline_ns = shell->caught_up_ns;
     }
@@ -294,7 +384,7 @@ static bool wait(struct broker_shell *shell) {
     if (ready < 0) {
         return errno == EINTR;
     }
-    if (ready > 0 && count == 3 && items[2].revents != 0) {
+    if (ready > 0 && watched != NULL && watched->revents != 0) {
         shell->options.watched(shell->options.user, shell);
     }
     return true;
@@ -330,7 +420,8 @@ bool broker_shell_run(struct broker_shell *shell) {
             begin_drain(shell);
         }
         take_time(shell, shell->now_ns);
-        more = receive_some(shell, &closed);
+        more = let_in(shell);
+        more = receive_some(shell, &closed) || more;
         tick(shell, more);
         if (shell->stirred) {
             shell->stirred = false;

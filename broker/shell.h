@@ -5,7 +5,9 @@
 #define BROKER_SHELL_H
 
 #include "base/log.h"
+#include "broker/authorized.h"
 #include "broker/core.h"
+#include "wire/curve.h"
 
 struct broker_shell;
 
@@ -13,8 +15,12 @@ struct broker_shell_options {
     struct broker_config config;  /* host is borrowed for the shell's life */
     const char *const *endpoints; /* to listen on; ZeroMQ's form, tcp:// or ipc:// */
     size_t endpoint_count;        /* at least 1 */
-    const struct base_log *log;   /* borrowed for the shell's life; NULL: silent */
-    int watch_fd;                 /* polled for reading with the socket; -1: none */
+    /* The broker's own keys: all who connect must then have one that is in the list. NULL: everybody
+     * is let in. Borrowed for the call; the list is the shell's, if it could be opened. */
+    const struct wire_curve *curve;
+    struct broker_authorized *authorized; /* not NULL if there is a curve */
+    const struct base_log *log;           /* borrowed for the shell's life; NULL: silent */
+    int watch_fd;                         /* polled for reading with the socket; -1: none */
     /* called in the loop when watch_fd is readable; may call drain and stop */
     void (*watched)(void *user, struct broker_shell *shell);
     void *user;
@@ -35,6 +41,11 @@ void broker_shell_close(struct broker_shell *shell);
 
 /* broker_shell_endpoint gives the endpoint as it came out: with the port that * stood for. */
 const char *broker_shell_endpoint(const struct broker_shell *shell, size_t i);
+
+/* broker_shell_authorize puts another list in the place of the one there is, which is freed; for a shell
+ * that was opened with one. Keys that have lost a right lose their sessions. In the shell's own thread:
+ * from `watched`, or while it doesn't run. */
+void broker_shell_authorize(struct broker_shell *shell, struct broker_authorized *authorized);
 
 /* broker_shell_run serves until it is told to stop, or has drained. It blocks that long.
  * Returns true if nothing was left undone. */

@@ -17,6 +17,7 @@ struct cli_command {
     enum cli_exit (*run)(int argc, char **argv);
 };
 
+enum cli_exit cli_keygen(int argc, char **argv);
 enum cli_exit cli_version(int argc, char **argv);
 
 #endif

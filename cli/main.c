@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 static const struct cli_command commands[] = {
+    {"keygen", "make keys for a fleet", cli_keygen},
     {"version", "print the version", cli_version},
 };
 

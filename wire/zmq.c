@@ -211,7 +211,19 @@ static enum wire_zmq_status frames_recv(void *socket, zmq_msg_t *frame, struct w
     }
 }
 
-enum wire_zmq_status wire_zmq_recv(void *socket, uint64_t *peer, struct wire_message **message) {
+/* The frame with the peer's id has lost its metadata if the socket was polled first; those of the
+ * message itself have it. */
+static void user_from_frame(zmq_msg_t *frame, char *user) {
+    const char *text = zmq_msg_gets(frame, "User-Id");
+    size_t size = text == NULL ? 0 : strlen(text);
+
+    if (size > 0 && size < WIRE_ZMQ_USER_BYTES) {
+        memcpy(user, text, size + 1);
+    }
+}
+
+static enum wire_zmq_status receive(void *socket, uint64_t *peer, char *user,
+                                    struct wire_message **message) {
     struct wire_blob *blobs[FRAMES_MAX];
     enum wire_zmq_status status;
     uint32_t count = 0;
@@ -225,6 +237,9 @@ enum wire_zmq_status wire_zmq_recv(void *socket, uint64_t *peer, struct wire_mes
 
         *peer = peer_from_frame(&frame);
         status = alone ? WIRE_ZMQ_MALFORMED : frame_recv(socket, &frame);
+    }
+    if (status == WIRE_ZMQ_OK && user != NULL) {
+        user_from_frame(&frame, user);
     }
     if (status == WIRE_ZMQ_OK) {
         status = frames_recv(socket, &frame, blobs, &count);
@@ -243,6 +258,17 @@ enum wire_zmq_status wire_zmq_recv(void *socket, uint64_t *peer, struct wire_mes
         }
     }
     return status;
+}
+
+enum wire_zmq_status wire_zmq_recv(void *socket, uint64_t *peer, struct wire_message **message) {
+    return receive(socket, peer, NULL, message);
+}
+
+enum wire_zmq_status wire_zmq_recv_user(void *socket, uint64_t *peer,
+                                        char user[WIRE_ZMQ_USER_BYTES],
+                                        struct wire_message **message) {
+    user[0] = '\0';
+    return receive(socket, peer, user, message);
 }
 
 /* ---- sockets ---- */

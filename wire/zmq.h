@@ -44,6 +44,13 @@ enum wire_zmq_status wire_zmq_send(void *socket, const uint64_t *peer,
  *
  * Returns OK, AGAIN, MALFORMED (too many frames, a peer that names itself), NOMEM, CLOSED. */
 enum wire_zmq_status wire_zmq_recv(void *socket, uint64_t *peer, struct wire_message **message);
+/* wire_zmq_recv_user is that for a ROUTER, and gives besides whom ZAP has found the sender to be.
+ *
+ * user  gets its User-Id, terminated; "" if it has none, or one that is too long */
+#define WIRE_ZMQ_USER_BYTES 41u
+enum wire_zmq_status wire_zmq_recv_user(void *socket, uint64_t *peer,
+                                        char user[WIRE_ZMQ_USER_BYTES],
+                                        struct wire_message **message);
 
 /* wire_zmq_router and wire_zmq_dealer make a socket and set every option: a short linger, no
  * high-water mark (credit bounds what is sent), a largest frame, TCP keepalive; for the dealer
