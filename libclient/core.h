@@ -75,7 +75,8 @@ enum client_action_type {
     CLIENT_BEGAN,   /* task is running */
     CLIENT_VERDICT, /* cancel of task: `yes` = it is cancelled and gone from the core; else it goes on */
     CLIENT_RECONNECT, /* the link has been silent for long: make a new connection */
-    CLIENT_REFUSED,   /* the broker refuses us for good (text says why); tasks remain: BREAK them */
+    CLIENT_REFUSED,   /* the broker refuses us for good (text says why; yes: it is our key that it
+                         doesn't want); tasks remain: BREAK them */
     CLIENT_CONNECTED, /* WELCOME came (text: NULL); yes: from a broker that knew nothing of us */
     CLIENT_LEFT,
     CLIENT_LOG,

@@ -172,8 +172,11 @@ static void handle_reject(struct client_core *core, const struct wire_message *m
     client_log(core, true, "the broker rejected %s (code %u): %.*s", wire_type_name(reject.about),
                (unsigned)reject.code, (int)reject.text.size, reject.text.data);
     if (final && !client_connected(core) && core->dialer.state != LINK_REFUSED) {
+        struct client_action *action = client_act(core, CLIENT_REFUSED);
+
         link_dialer_refused(&core->dialer);
-        client_act(core, CLIENT_REFUSED)->text = core->text;
+        action->text = core->text;
+        action->yes = reject.code == WIRE_REJECT_AUTH;
     }
 }
 

@@ -109,6 +109,7 @@ struct engine {
     bool left;                       /* the transport has said good-bye */
     bool break_due, broken;
     enum wire_kind break_kind;
+    furrow_status break_status;
     char break_text[ENGINE_TEXT_BYTES];
     atomic_bool forced; /* a shutdown had to cancel or kill */
     char host[256];
@@ -130,6 +131,9 @@ void engine_step(struct engine *engine, const struct client_event *event);
  * actions are carried out. The first text stays. */
 void engine_break(struct engine *engine, enum wire_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4), cold));
+/* engine_break_auth is that for a broker that refuses the key, or that can't be reached with it:
+ * FURROW_EAUTH. Whoever waits for the connection is told. */
+void engine_break_auth(struct engine *engine, const char *text) __attribute__((cold));
 /* engine_is_current: whether this is the engine's own I/O thread. */
 bool engine_is_current(const struct engine *engine);
 /* engine_take_submits gives the core all that was submitted so far. */

@@ -42,6 +42,10 @@ static void read_clock(struct engine *engine) {
 
 /* --------------------------------------------------------------------- actions */
 
+static int32_t break_code(const struct engine *engine) {
+    return engine->break_status == FURROW_EAUTH ? FURROW_EAUTH : 0;
+}
+
 static void end_task(struct engine *engine, furrow_future *future, enum wire_kind kind,
                      const struct client_action *action) {
     bool waited = (future->own_flags & ENGINE_FUTURE_CANCEL_WAITED) != 0;
@@ -49,7 +53,7 @@ static void end_task(struct engine *engine, furrow_future *future, enum wire_kin
 
     /* Whoever waits for a verdict has a reference. */
     if (engine->broken && action->data == NULL && kind == engine->break_kind) {
-        (void)future_fail(future, kind, 0, "%s", engine->break_text);
+        (void)future_fail_as(future, kind, break_code(engine), 0, engine->break_text);
     } else if (kind == WIRE_KIND_VALUE &&
                (!wire_value_check(action->data, action->size, &count) || count != 1)) {
         (void)future_fail(future, WIRE_KIND_ERROR, 0, "the result that arrived is malformed");
@@ -108,8 +112,12 @@ static void carry_out(struct engine *engine, const struct client_action *action)
         engine->transport->reconnect(engine);
         break;
     case CLIENT_REFUSED:
-        engine_break(engine, WIRE_KIND_BROKEN, "%s", action->text);
-        tell_connected(engine, ENGINE_REFUSED);
+        if (action->yes) {
+            engine_break_auth(engine, action->text);
+        } else {
+            engine_break(engine, WIRE_KIND_BROKEN, "%s", action->text);
+            tell_connected(engine, ENGINE_REFUSED);
+        }
         break;
     case CLIENT_CONNECTED:
         base_log(&engine->base.log, BASE_LOG_INFO, "connected to %s broker %s",
@@ -168,7 +176,8 @@ static void refuse_submits(struct engine *engine, struct base_inbox_node *node) 
     while (node != NULL) {
         struct base_inbox_node *next = node->next;
 
-        (void)future_fail(future_of_inbox(node), engine->break_kind, 0, "%s", engine->break_text);
+        (void)future_fail_as(future_of_inbox(node), engine->break_kind, break_code(engine), 0,
+                             engine->break_text);
         node = next;
     }
 }
@@ -205,19 +214,32 @@ void engine_take_submits(struct engine *engine) {
 
 /* ---------------------------------------------------------------------- breaks */
 
-void engine_break(struct engine *engine, enum wire_kind kind, const char *format, ...) {
-    va_list arguments;
-
+static void break_with(struct engine *engine, enum wire_kind kind, furrow_status status,
+                       const char *text) {
     if (engine->break_due || engine->broken) {
         return;
     }
-    va_start(arguments, format);
-    (void)vsnprintf(engine->break_text, sizeof engine->break_text, format, arguments);
-    va_end(arguments);
+    (void)snprintf(engine->break_text, sizeof engine->break_text, "%s", text);
     engine->break_kind = kind;
+    engine->break_status = status;
     engine->break_due = true;
     /* Whoever sees its future fail finds later submits refused, with the reason. */
-    executor_break(&engine->base, "%s", engine->break_text);
+    executor_break_as(&engine->base, status, engine->break_text);
+}
+
+void engine_break(struct engine *engine, enum wire_kind kind, const char *format, ...) {
+    char text[ENGINE_TEXT_BYTES];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    break_with(engine, kind, FURROW_EBROKEN, text);
+}
+
+void engine_break_auth(struct engine *engine, const char *text) {
+    break_with(engine, WIRE_KIND_BROKEN, FURROW_EAUTH, text);
+    tell_connected(engine, ENGINE_REFUSED);
 }
 
 static void break_now(struct engine *engine) {

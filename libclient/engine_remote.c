@@ -8,6 +8,7 @@
 #include <zmq.h>
 
 #include "task/status.h"
+#include "wire/curve.h"
 #include "wire/zmq.h"
 
 /* A broker at an address: a DEALER socket, and another that tells of its connections. */
@@ -15,10 +16,7 @@
 /* Messages taken in at a time. */
 #define RECEIVE_MAX 64u
 
-#define MONITORED                                                                                  \
-    (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |                                      \
-     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |                  \
-     ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+#define MONITORED (WIRE_HANDSHAKE_EVENTS | ZMQ_EVENT_DISCONNECTED)
 
 struct remote {
     void *context;
@@ -26,6 +24,8 @@ struct remote {
     int dealer_fd, monitor_fd;
     /* Whether there may be something to receive: ZeroMQ's descriptors only tell of changes. */
     bool look, look_monitor;
+    struct wire_curve curve; /* for each new connection; empty if there are no keys */
+    struct wire_handshake handshake;
 };
 
 static struct remote *remote_of(const struct engine *engine) {
@@ -54,6 +54,43 @@ static furrow_status fd_of(void *socket, int *fd) {
     return zmq_getsockopt(socket, ZMQ_FD, fd, &size) == 0 ? FURROW_OK : FURROW_ESYSTEM;
 }
 
+static bool set_keys(const struct remote *remote) {
+    int error = remote->handshake.keyed ? wire_curve_dial(remote->dealer, &remote->curve) : 0;
+
+    errno = error;
+    return error == 0;
+}
+
+/* What was not said in the URL or the options the environment may. */
+static const char *said_or(const char *said, const char *variable) {
+    const char *value = said != NULL ? said : getenv(variable);
+
+    return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+/* Reads the keys, if any are named. A key in the environment is for all that connect to brokers. */
+static furrow_status load_keys(struct engine *engine) {
+    struct remote *remote = remote_of(engine);
+    const char *key = said_or(engine->base.options.key, "FURROW_KEY");
+    const char *server = said_or(engine->base.options.server_key, "FURROW_SERVER_KEY");
+    char error[512];
+
+    if (key == NULL && server == NULL) {
+        return FURROW_OK;
+    }
+    if (key == NULL || server == NULL) {
+        return task_set_error(FURROW_EAUTH, "%s",
+                              key == NULL
+                                  ? "the broker's key is given (server), but none of our own (key)"
+                                  : "a key is given, but not the broker's (server)");
+    }
+    if (!wire_curve_load(&remote->curve, key, server, error, sizeof error)) {
+        return task_set_error(FURROW_EAUTH, "%s", error);
+    }
+    remote->handshake.keyed = true;
+    return FURROW_OK;
+}
+
 /* Makes both sockets and begins to connect. On error there are none, and errno says why. */
 static furrow_status open_sockets(struct engine *engine) {
     struct remote *remote = remote_of(engine);
@@ -70,7 +107,7 @@ static furrow_status open_sockets(struct engine *engine) {
     if (remote->dealer != NULL && remote->monitor != NULL &&
         zmq_setsockopt(remote->monitor, ZMQ_LINGER, &none, sizeof none) == 0 &&
         zmq_socket_monitor(remote->dealer, address, MONITORED) == 0 &&
-        zmq_connect(remote->monitor, address) == 0 &&
+        zmq_connect(remote->monitor, address) == 0 && set_keys(remote) &&
         wire_zmq_connect(remote->dealer, engine->base.url.address) == 0 &&
         fd_of(remote->dealer, &remote->dealer_fd) == FURROW_OK &&
         fd_of(remote->monitor, &remote->monitor_fd) == FURROW_OK) {
@@ -96,6 +133,10 @@ static furrow_status remote_open(struct engine *engine) {
     if (remote->context == NULL) {
         return task_set_error(FURROW_ESYSTEM, "no ZeroMQ context: %s", zmq_strerror(zmq_errno()));
     }
+    status = load_keys(engine);
+    if (status != FURROW_OK) {
+        return status;
+    }
     status = open_sockets(engine);
     if (status != FURROW_OK) {
         bool url = errno == EINVAL || errno == ENODEV || errno == EPROTONOSUPPORT;
@@ -119,59 +160,55 @@ static void remote_send(struct engine *engine, struct wire_message *message) {
 
 /* ---------------------------------------------------------------- connections */
 
-static void handle_monitor(struct engine *engine, uint16_t event) {
+/* There will be no connection, ever: what is there fails, rather than to wait in silence. */
+static void give_up(struct engine *engine, const char *why) {
+    char text[ENGINE_TEXT_BYTES];
+
+    (void)snprintf(text, sizeof text, "%s: %s", engine->base.url.address, why);
+    base_log(&engine->base.log, BASE_LOG_ERROR, "%s", text);
+    close_sockets(remote_of(engine));
+    engine_break_auth(engine, text);
+}
+
+static void handle_monitor(struct engine *engine, unsigned event, uint32_t value) {
     struct remote *remote = remote_of(engine);
+    const char *hopeless = wire_handshake_event(&remote->handshake, event, value, engine->now_ns);
     uint32_t events;
     size_t size = sizeof events;
 
-    switch (event) {
-    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+    if (hopeless != NULL) {
+        give_up(engine, hopeless);
+    } else if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
         /* Lets the socket see its new connection, which it would otherwise do some time later. */
         (void)zmq_getsockopt(remote->dealer, ZMQ_EVENTS, &events, &size);
         remote->look = true;
         engine_step(engine, &(struct client_event){.type = CLIENT_RECONNECTED});
-        break;
-    case ZMQ_EVENT_DISCONNECTED:
+    } else if (event == ZMQ_EVENT_DISCONNECTED) {
         base_log(&engine->base.log, BASE_LOG_INFO, "the connection to %s is broken",
                  engine->base.url.address);
-        break;
-    case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
-        base_log(&engine->base.log, BASE_LOG_ERROR, "%s refuses our key", engine->base.url.address);
-        break;
-    default:
+    } else {
         base_log(&engine->base.log, BASE_LOG_WARN, "no ZeroMQ handshake with %s",
                  engine->base.url.address);
-        break;
     }
 }
 
-/* A monitor's message is its event's number, with a value behind it, and the address. */
 static bool receive_monitor(struct engine *engine) {
-    struct remote *remote = remote_of(engine);
-    uint16_t event = 0;
-    zmq_msg_t frame;
-    bool more = true;
-    unsigned count = 0;
+    unsigned event;
+    uint32_t value;
 
-    while (more) {
-        (void)zmq_msg_init(&frame);
-        if (zmq_msg_recv(&frame, remote->monitor, ZMQ_DONTWAIT) < 0) {
-            (void)zmq_msg_close(&frame);
-            return false;
-        }
-        if (count++ == 0 && zmq_msg_size(&frame) >= sizeof event) {
-            memcpy(&event, zmq_msg_data(&frame), sizeof event);
-        }
-        more = zmq_msg_more(&frame) != 0;
-        (void)zmq_msg_close(&frame);
+    if (!wire_monitor_receive(remote_of(engine)->monitor, &event, &value)) {
+        return false;
     }
-    handle_monitor(engine, event);
+    handle_monitor(engine, event, value);
     return true;
 }
 
 static void remote_reconnect(struct engine *engine) {
     struct remote *remote = remote_of(engine);
 
+    if (engine->break_due || engine->broken) {
+        return;
+    }
     base_log(&engine->base.log, BASE_LOG_WARN, "%s is silent: connecting anew",
              engine->base.url.address);
     close_sockets(remote);
@@ -209,7 +246,7 @@ static bool remote_receive(struct engine *engine) {
     struct remote *remote = remote_of(engine);
     bool any = false;
 
-    while (remote->look_monitor && remote->monitor != NULL) {
+    while (remote->look_monitor && remote->monitor != NULL) { /* giving up closes it */
         remote->look_monitor = receive_monitor(engine);
         any |= remote->look_monitor;
     }
@@ -276,6 +313,7 @@ static void remote_free(struct engine *engine) {
     if (remote->context != NULL) {
         engine_context_put();
     }
+    wire_curve_wipe(&remote->curve);
     free(remote);
 }
 

@@ -178,27 +178,41 @@ void executor_refuse(furrow_executor *executor) {
     (void)atomic_compare_exchange_strong(&executor->refusal, &expected, FURROW_ESHUTDOWN);
 }
 
-void executor_break(furrow_executor *executor, const char *format, ...) {
-    va_list arguments;
+static bool is_break(int refusal) {
+    return refusal == FURROW_EBROKEN || refusal == FURROW_EAUTH;
+}
 
+void executor_break_as(furrow_executor *executor, furrow_status status, const char *text) {
+    BASE_ASSERT(is_break((int)status));
     pthread_mutex_lock(&executor->lock);
-    if (atomic_load(&executor->refusal) != FURROW_EBROKEN) {
-        va_start(arguments, format);
-        (void)vsnprintf(executor->text, sizeof executor->text, format, arguments);
-        va_end(arguments);
-        atomic_store(&executor->refusal, FURROW_EBROKEN);
+    if (!is_break(atomic_load(&executor->refusal))) {
+        (void)snprintf(executor->text, sizeof executor->text, "%s", text);
+        atomic_store(&executor->refusal, (int)status);
     }
     pthread_mutex_unlock(&executor->lock);
 }
 
+void executor_break(furrow_executor *executor, const char *format, ...) {
+    char text[EXECUTOR_TEXT_BYTES];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    executor_break_as(executor, FURROW_EBROKEN, text);
+}
+
 const char *executor_why(const furrow_executor *executor) {
-    return atomic_load(&executor->refusal) == FURROW_EBROKEN ? executor->text : "";
+    return is_break(atomic_load(&executor->refusal)) ? executor->text : "";
 }
 
 static __attribute__((cold, noinline)) furrow_status refuse(furrow_status refusal,
                                                             const furrow_executor *executor) {
     if (refusal == FURROW_EBROKEN) {
         return task_set_error(refusal, "the executor is broken: %s", executor->text);
+    }
+    if (refusal == FURROW_EAUTH) {
+        return task_set_error(refusal, "%s", executor->text);
     }
     return task_set_plain_error(refusal);
 }

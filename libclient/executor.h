@@ -96,8 +96,9 @@ struct furrow_executor {
     pthread_mutex_t lock; /* over classes, the growth of table, text */
     struct base_map classes;
 
-    atomic_int refusal; /* FURROW_OK, FURROW_ESHUTDOWN or FURROW_EBROKEN: what submit says */
-    char text[EXECUTOR_TEXT_BYTES]; /* why; written once, before refusal becomes FURROW_EBROKEN */
+    /* FURROW_OK, FURROW_ESHUTDOWN, FURROW_EBROKEN or FURROW_EAUTH: what submit says. */
+    atomic_int refusal;
+    char text[EXECUTOR_TEXT_BYTES]; /* why; written once, before refusal becomes one of the last */
 
     /* The gate of max_pending; not touched if there is no limit. */
     unsigned max_pending; /* 0: no limit */
@@ -129,6 +130,9 @@ void executor_fini(furrow_executor *executor);
 void executor_refuse(furrow_executor *executor);
 void executor_break(furrow_executor *executor, const char *format, ...)
     __attribute__((format(printf, 2, 3), cold));
+/* executor_break_as does so with a status: FURROW_EBROKEN or FURROW_EAUTH. */
+void executor_break_as(furrow_executor *executor, furrow_status status, const char *text)
+    __attribute__((cold));
 
 /* executor_check returns FURROW_OK, or the refusal with the error text set. */
 furrow_status executor_check(furrow_executor *executor);

@@ -276,19 +276,15 @@ void future_finish(furrow_future *future, enum wire_kind kind, const void *data,
     BASE_ASSERT(ended);
 }
 
-bool future_fail(furrow_future *future, enum wire_kind kind, uint32_t attempt, const char *format,
-                 ...) {
+bool future_fail_as(furrow_future *future, enum wire_kind kind, int32_t code, uint32_t attempt,
+                    const char *text) {
     const struct executor_class *class_ = future->class_;
-    char text[FAILURE_TEXT_BYTES];
     struct base_buffer bytes;
     struct wire_error error;
-    va_list arguments;
     bool resolved;
 
-    va_start(arguments, format);
-    (void)vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
     memset(&error, 0, sizeof error);
+    error.code = code;
     error.message.data = text;
     error.message.size = strlen(text);
     error.host.data = "";
@@ -305,6 +301,17 @@ bool future_fail(furrow_future *future, enum wire_kind kind, uint32_t attempt, c
     }
     base_buffer_fini(&bytes);
     return resolved;
+}
+
+bool future_fail(furrow_future *future, enum wire_kind kind, uint32_t attempt, const char *format,
+                 ...) {
+    char text[FAILURE_TEXT_BYTES];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return future_fail_as(future, kind, 0, attempt, text);
 }
 
 /* ------------------------------------------------------------------ waiting */

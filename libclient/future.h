@@ -109,6 +109,9 @@ bool future_resolve(furrow_future *future, enum wire_kind kind, const void *data
  * the function's name. Also drops the executor's reference; returns as future_resolve. */
 bool future_fail(furrow_future *future, enum wire_kind kind, uint32_t attempt, const char *format,
                  ...) __attribute__((format(printf, 4, 5), cold));
+/* future_fail_as does so with a code. */
+bool future_fail_as(furrow_future *future, enum wire_kind kind, int32_t code, uint32_t attempt,
+                    const char *text) __attribute__((cold));
 
 /* future_cancel_now makes PENDING into CANCELLED, wakes who waits and runs the watches. The caller has
  * a reference, and the executor keeps its own. False: it was not PENDING (it may be CANCELLED). */

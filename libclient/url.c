@@ -22,6 +22,8 @@ enum parameter {
     THREAD_NAME_PREFIX,
     MAX_PENDING,
     CONNECT_TIMEOUT,
+    KEY,
+    SERVER,
 };
 
 static const struct {
@@ -37,6 +39,8 @@ static const struct {
     {"thread_name_prefix", THREAD_NAME_PREFIX},
     {"max_pending", MAX_PENDING},
     {"connect_timeout", CONNECT_TIMEOUT},
+    {"key", KEY},
+    {"server", SERVER},
 };
 
 struct parser {
@@ -252,6 +256,10 @@ static furrow_status read_value(struct parser *parser, enum parameter parameter,
         return read_text(parser, name, value, &options->thread_name_prefix);
     case MAX_PENDING:
         return read_number(parser, name, value, &options->max_pending);
+    case KEY:
+        return read_text(parser, name, value, &options->key);
+    case SERVER:
+        return read_text(parser, name, value, &options->server_key);
     case CONNECT_TIMEOUT:
         break;
     }
@@ -407,6 +415,7 @@ static furrow_status take_options(struct parser *parser, const char *text,
                                   const furrow_options *options) {
     furrow_options *own = &parser->url->options;
     size_t size = 2 * strlen(text) + length(options->module) + length(options->thread_name_prefix) +
+                  length(options->key) + length(options->server_key) +
                   options->initializer_args_size + 16;
 
     *own = *options;
@@ -421,6 +430,12 @@ static furrow_status take_options(struct parser *parser, const char *text,
     if (options->thread_name_prefix != NULL) {
         own->thread_name_prefix =
             put(parser, options->thread_name_prefix, length(options->thread_name_prefix));
+    }
+    if (options->key != NULL) {
+        own->key = put(parser, options->key, length(options->key));
+    }
+    if (options->server_key != NULL) {
+        own->server_key = put(parser, options->server_key, length(options->server_key));
     }
     own->initializer_args = NULL;
     if (options->initializer_args != NULL) {

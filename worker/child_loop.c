@@ -166,6 +166,16 @@ static void step_plain(struct worker_process *process, enum worker_event_type ty
 
 /* ---- what has happened ---- */
 
+/* The broker doesn't want us: there is nobody to whom results could go. */
+static void give_up(struct worker_process *process) {
+    char text[WORKER_RECORD_TEXT_BYTES];
+
+    (void)snprintf(text, sizeof text, "%s: %s", process->settings.endpoint,
+                   process->dealer.hopeless);
+    (void)worker_record_send(WORKER_FD_CONTROL, WORKER_RECORD_FAILED, BASE_LOG_ERROR, text);
+    process->left = true;
+}
+
 /* Takes in some of what is there; whether there was anything. */
 static bool receive(struct worker_process *process) {
     struct wire_message *message;
@@ -173,6 +183,9 @@ static bool receive(struct worker_process *process) {
 
     while (worker_dealer_connected(&process->dealer)) {
         step_plain(process, WORKER_RECONNECTED);
+    }
+    if (process->dealer.hopeless != NULL && !process->left) {
+        give_up(process);
     }
     for (unsigned i = 0; i < RECEIVE_MAX; i++) {
         switch (worker_dealer_receive(&process->dealer, &message)) {
@@ -391,6 +404,22 @@ static bool pass(struct worker_process *process) {
     return busy || process->dealer.look;
 }
 
+/* False: the supervisor has been told why not. */
+static bool load_keys(struct worker_process *process) {
+    const struct worker_settings *settings = &process->settings;
+    char error[WORKER_RECORD_TEXT_BYTES];
+
+    if (settings->key == NULL) {
+        return true;
+    }
+    if (!wire_curve_load(&process->curve, settings->key, settings->server, error, sizeof error)) {
+        (void)worker_record_send(WORKER_FD_CONTROL, WORKER_RECORD_FAILED, BASE_LOG_ERROR, error);
+        return false;
+    }
+    process->dealer.curve = &process->curve;
+    return true;
+}
+
 /* Waits for the initializer, as lively as ever, then connects. False: there is nothing to serve. */
 static bool begin(struct worker_process *process) {
     int error;
@@ -411,6 +440,9 @@ static bool begin(struct worker_process *process) {
     }
     process->dealer.zmq = process->zmq;
     process->dealer.endpoint = process->settings.endpoint;
+    if (!load_keys(process)) {
+        return false;
+    }
     error = worker_dealer_open(&process->dealer);
     if (error != 0) {
         char text[WORKER_RECORD_TEXT_BYTES];
@@ -443,4 +475,5 @@ int worker_loop(struct worker_process *process) {
 
 void worker_loop_close(struct worker_process *process) {
     worker_dealer_close(&process->dealer);
+    wire_curve_wipe(&process->curve);
 }

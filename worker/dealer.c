@@ -5,9 +5,15 @@
 #include <stdio.h>
 #include <zmq.h>
 
+#include "base/clock.h"
 #include "wire/zmq.h"
 
+/* The monitoring ends first: ZeroMQ's I/O thread would block for ever in sending an event to a monitor
+ * that is closed. */
 void worker_dealer_close(struct worker_dealer *dealer) {
+    if (dealer->socket != NULL) {
+        (void)zmq_socket_monitor(dealer->socket, NULL, 0);
+    }
     if (dealer->monitor != NULL) {
         (void)zmq_close(dealer->monitor);
         dealer->monitor = NULL;
@@ -26,20 +32,29 @@ static bool fd_of(void *socket, int *fd) {
     return zmq_getsockopt(socket, ZMQ_FD, fd, &size) == 0;
 }
 
+static bool set_keys(struct worker_dealer *dealer) {
+    dealer->handshake.keyed = dealer->curve != NULL;
+    errno = dealer->curve == NULL ? 0 : wire_curve_dial(dealer->socket, dealer->curve);
+    return errno == 0;
+}
+
 int worker_dealer_open(struct worker_dealer *dealer) {
     char address[64];
     int none = 0, error;
 
     worker_dealer_close(dealer);
+    if (dealer->hopeless != NULL) {
+        return EACCES;
+    }
     (void)snprintf(address, sizeof address, "inproc://furrow-monitor-%p-%u", (void *)dealer,
                    dealer->count++);
     dealer->socket = wire_zmq_dealer(dealer->zmq);
     dealer->monitor = dealer->socket == NULL ? NULL : zmq_socket(dealer->zmq, ZMQ_PAIR);
     if (dealer->monitor != NULL &&
         zmq_setsockopt(dealer->monitor, ZMQ_LINGER, &none, sizeof none) == 0 &&
-        zmq_socket_monitor(dealer->socket, address, ZMQ_EVENT_HANDSHAKE_SUCCEEDED) == 0 &&
-        zmq_connect(dealer->monitor, address) == 0 && fd_of(dealer->socket, &dealer->socket_fd) &&
-        fd_of(dealer->monitor, &dealer->monitor_fd)) {
+        zmq_socket_monitor(dealer->socket, address, WIRE_HANDSHAKE_EVENTS) == 0 &&
+        zmq_connect(dealer->monitor, address) == 0 && set_keys(dealer) &&
+        fd_of(dealer->socket, &dealer->socket_fd) && fd_of(dealer->monitor, &dealer->monitor_fd)) {
         error = wire_zmq_connect(dealer->socket, dealer->endpoint);
     } else {
         error = zmq_errno();
@@ -80,38 +95,26 @@ enum worker_dealer_received worker_dealer_receive(struct worker_dealer *dealer,
     return WORKER_DEALER_NOTHING;
 }
 
-/* Takes one of the monitor's messages: the event, which is always the same, and an address. */
-static bool receive_monitor(struct worker_dealer *dealer) {
-    zmq_msg_t frame;
-    bool more = true;
+bool worker_dealer_connected(struct worker_dealer *dealer) {
+    uint32_t value, events;
+    size_t size = sizeof events;
+    unsigned event;
 
-    while (more) {
-        (void)zmq_msg_init(&frame);
-        if (zmq_msg_recv(&frame, dealer->monitor, ZMQ_DONTWAIT) < 0) {
-            (void)zmq_msg_close(&frame);
+    while (dealer->look_monitor && wire_monitor_receive(dealer->monitor, &event, &value)) {
+        dealer->hopeless = wire_handshake_event(&dealer->handshake, event, value, base_clock_ns());
+        if (dealer->hopeless != NULL) {
+            worker_dealer_close(dealer);
             return false;
         }
-        more = zmq_msg_more(&frame) != 0;
-        (void)zmq_msg_close(&frame);
+        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+            /* Lets the socket see its new connection, which it would otherwise do later. */
+            (void)zmq_getsockopt(dealer->socket, ZMQ_EVENTS, &events, &size);
+            dealer->look = true;
+            return true;
+        }
     }
-    return true;
-}
-
-bool worker_dealer_connected(struct worker_dealer *dealer) {
-    uint32_t events;
-    size_t size = sizeof events;
-
-    if (!dealer->look_monitor) {
-        return false;
-    }
-    if (!receive_monitor(dealer)) {
-        dealer->look_monitor = false;
-        return false;
-    }
-    /* Lets the socket see its new connection, which it would otherwise do some time later. */
-    (void)zmq_getsockopt(dealer->socket, ZMQ_EVENTS, &events, &size);
-    dealer->look = true;
-    return true;
+    dealer->look_monitor = false;
+    return false;
 }
 
 void worker_dealer_poll(const struct worker_dealer *dealer, struct pollfd *fds) {

@@ -6,11 +6,15 @@
 #include <poll.h>
 #include <stdbool.h>
 
+#include "wire/curve.h"
 #include "wire/message.h"
 
 struct worker_dealer {
-    void *zmq;              /* the context, borrowed */
-    const char *endpoint;   /* borrowed */
+    void *zmq;                      /* the context, borrowed */
+    const char *endpoint;           /* borrowed */
+    const struct wire_curve *curve; /* keys for it, borrowed; NULL: none */
+    struct wire_handshake handshake;
+    const char *hopeless;   /* why there will never be a connection; NULL: there may */
     void *socket, *monitor; /* NULL: there are none */
     int socket_fd, monitor_fd;
     unsigned count; /* sockets so far: names the monitors' addresses */
@@ -36,7 +40,8 @@ enum worker_dealer_received {
 /* worker_dealer_receive takes in one message, whose reference is the caller's. */
 enum worker_dealer_received worker_dealer_receive(struct worker_dealer *dealer,
                                                   struct wire_message **message);
-/* worker_dealer_connected tells, once each, that there is a new connection. */
+/* worker_dealer_connected tells, once each, that there is a new connection. When it says no, `hopeless`
+ * may have been set: there are no sockets any more then. */
 bool worker_dealer_connected(struct worker_dealer *dealer);
 
 #define WORKER_DEALER_FDS 2u

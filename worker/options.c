@@ -17,6 +17,8 @@ enum flag {
     OPTION_PROCESSES,
     OPTION_THREADS,
     OPTION_TAG,
+    OPTION_KEY,
+    OPTION_SERVER,
     OPTION_NAME,
     OPTION_TASKS_MAX,
     OPTION_GRACE,
@@ -31,6 +33,8 @@ static const struct option long_options[] = {
     {"processes", required_argument, NULL, OPTION_PROCESSES},
     {"threads", required_argument, NULL, OPTION_THREADS},
     {"tag", required_argument, NULL, OPTION_TAG},
+    {"key", required_argument, NULL, OPTION_KEY},
+    {"server", required_argument, NULL, OPTION_SERVER},
     {"name", required_argument, NULL, OPTION_NAME},
     {"max-tasks-per-child", required_argument, NULL, OPTION_TASKS_MAX},
     {"grace", required_argument, NULL, OPTION_GRACE},
@@ -48,6 +52,10 @@ const char *worker_options_usage(void) {
            "  --connect URL              of the broker: tcp://HOST:PORT or ipc://PATH\n"
            "  --module PATH              a shared object with task functions; may be given\n"
            "                             several times\n"
+           "  --key FILE                 this worker's secret key (furrow keygen), for a broker "
+           "that\n"
+           "                             asks for keys\n"
+           "  --server KEY               that broker's public key, as text or as a file\n"
            "  --processes N              worker processes (default: the number of CPUs)\n"
            "  --threads N                tasks that each runs at once (default 1)\n"
            "  --tag TAG                  tasks that ask for this tag may run here; may be given\n"
@@ -63,6 +71,10 @@ const char *worker_options_usage(void) {
            "\n"
            "SIGTERM and SIGINT: take nothing new, finish what runs, give back the rest, exit.\n"
            "A second one: kill the worker processes, whose tasks run again elsewhere.\n"
+           "\n"
+           "Environment: FURROW_KEY and FURROW_SERVER_KEY if the options don't say it. A key's\n"
+           "file without a slash that is not in the working directory is looked for in\n"
+           "$CREDENTIALS_DIRECTORY (systemd) and /run/secrets (Docker).\n"
            "\n"
            "Exit codes: 0 all was finished; 1 worker processes can't be started, can't load a\n"
            "module, or are refused by the broker; 2 wrong use; 3 killed, with tasks left.\n";
@@ -132,6 +144,12 @@ static bool set_option(struct worker_options *options, int option, const char *v
     case OPTION_TAG:
         return strlen(value) <= WIRE_NAME_BYTES_MAX && strchr(value, ',') == NULL &&
                add_string(options->tags, &options->tag_count, WIRE_TAGS_MAX, value);
+    case OPTION_KEY:
+        options->key = value;
+        return value[0] != '\0';
+    case OPTION_SERVER:
+        options->server = value;
+        return value[0] != '\0';
     case OPTION_NAME:
         options->name = value;
         return value[0] != '\0' && strlen(value) <= WIRE_NAME_BYTES_MAX;
@@ -149,6 +167,29 @@ static bool set_option(struct worker_options *options, int option, const char *v
         return true;
     }
     return false;
+}
+
+/* What an option has not said the environment may; an empty variable is as none. */
+static void ask_environment(const char **value, const char *name) {
+    if (*value == NULL) {
+        *value = getenv(name);
+        if (*value != NULL && (*value)[0] == '\0') {
+            *value = NULL;
+        }
+    }
+}
+
+static bool check_keys(struct worker_options *options, char *error, size_t error_bytes) {
+    ask_environment(&options->key, "FURROW_KEY");
+    ask_environment(&options->server, "FURROW_SERVER_KEY");
+    if ((options->key == NULL) != (options->server == NULL)) {
+        (void)snprintf(error, error_bytes, "%s",
+                       options->key == NULL
+                           ? "--server is given, the broker's key, but not --key, our own"
+                           : "--key is given, but not --server, the broker's public key");
+        return false;
+    }
+    return true;
 }
 
 bool worker_options_parse(struct worker_options *options, int argc, char **argv, char *error,
@@ -189,5 +230,5 @@ bool worker_options_parse(struct worker_options *options, int argc, char **argv,
                        options->endpoint == NULL ? "--connect URL" : "--module PATH");
         return false;
     }
-    return true;
+    return check_keys(options, error, error_bytes);
 }

@@ -16,8 +16,9 @@ struct worker_options {
     uint32_t module_count;
     const char *tags[WIRE_TAGS_MAX];
     uint32_t tag_count;
-    const char *name;   /* NULL: none was given */
-    unsigned processes; /* 0: none was given */
+    const char *key, *server; /* both or neither; from argv or the environment */
+    const char *name;         /* NULL: none was given */
+    unsigned processes;       /* 0: none was given */
     unsigned threads;
     uint64_t tasks_max; /* 0: no limit */
     uint64_t grace_ns;

@@ -127,6 +127,7 @@ struct worker_process {
     bool begun; /* the initializer is over */
     void *zmq;  /* context */
     struct worker_dealer dealer;
+    struct wire_curve curve; /* for each new connection */
     int signal_fd;
     uint64_t now_ns;
     uint64_t sample_ns; /* when to look at the lanes; BASE_CLOCK_FOREVER: nothing is running */

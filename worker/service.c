@@ -1,6 +1,7 @@
 #include "worker/service.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/entropy.h"
+#include "base/file.h"
 #include "base/notify.h"
 #include "worker/child.h"
 #include "worker/dealer.h"
@@ -37,6 +39,8 @@ struct service {
     struct worker_supervisor *supervisor;
     struct worker_reporter *reporter;
     struct worker_dealer dealer;
+    struct wire_curve curve;
+    char key[PATH_MAX]; /* the file of it; "" if there is none */
     void *zmq;
     struct base_notify notify;
     int signal_fd;
@@ -83,6 +87,8 @@ static int open_supervisor(struct service *service) {
         .count = options->processes,
         .threads = options->threads,
         .endpoint = options->endpoint,
+        .key = service->key[0] == '\0' ? NULL : service->key,
+        .server = service->key[0] == '\0' ? NULL : service->curve.server,
         .name = options->name,
         .modules = options->modules,
         .module_count = options->module_count,
@@ -94,6 +100,26 @@ static int open_supervisor(struct service *service) {
     };
 
     return worker_supervisor_open(&config, &service->supervisor);
+}
+
+/* The supervisor has a connection of its own, and its children read the file themselves. */
+static bool load_keys(struct service *service) {
+    const struct worker_options *options = &service->options;
+    char error[512];
+
+    if (options->key == NULL) {
+        return true;
+    }
+    if (base_file_find(options->key, service->key, sizeof service->key) == NULL) {
+        base_log(&service->log, BASE_LOG_ERROR, "--key: the path is too long");
+        return false;
+    }
+    if (!wire_curve_load(&service->curve, service->key, options->server, error, sizeof error)) {
+        base_log(&service->log, BASE_LOG_ERROR, "%s", error);
+        return false;
+    }
+    service->dealer.curve = &service->curve;
+    return true;
 }
 
 static int open_reporter(struct service *service) {
@@ -140,6 +166,9 @@ static bool open_service(struct service *service) {
         return false;
     }
     raise_file_limit(&service->log);
+    if (!load_keys(service)) {
+        return false;
+    }
     error = open_reporter(service);
     if (error != 0) {
         base_log(&service->log, BASE_LOG_ERROR, "%s: %s", service->options.endpoint,
@@ -158,6 +187,7 @@ static bool open_service(struct service *service) {
 static void close_service(struct service *service) {
     worker_supervisor_close(service->supervisor);
     worker_dealer_close(&service->dealer);
+    wire_curve_wipe(&service->curve);
     worker_reporter_free(service->reporter);
     if (service->zmq != NULL) {
         (void)zmq_ctx_term(service->zmq);
@@ -346,6 +376,13 @@ static void serve(struct service *service) {
         handle_children(service);
         handle_broker(service);
         talk(service);
+        if (service->dealer.hopeless != NULL && !service->stopping) {
+            char text[512];
+
+            (void)snprintf(text, sizeof text, "%s: %s", service->options.endpoint,
+                           service->dealer.hopeless);
+            fail(service, text);
+        }
         if (worker_reporter_state(service->reporter) == WORKER_REPORTER_REFUSED &&
             !service->stopping) {
             fail(service, worker_reporter_text(service->reporter));
@@ -368,7 +405,7 @@ static void take_leave(struct service *service) {
         talk(service);
         if (worker_reporter_state(service->reporter) == WORKER_REPORTER_LEFT ||
             worker_reporter_state(service->reporter) == WORKER_REPORTER_REFUSED ||
-            service->now_ns >= until_ns) {
+            service->dealer.hopeless != NULL || service->now_ns >= until_ns) {
             return;
         }
         if (!service->dealer.look && !service->dealer.look_monitor) {

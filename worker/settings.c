@@ -45,6 +45,10 @@ static void add_all(struct base_buffer *out, unsigned *count,
     add(out, count, "session=%016" PRIx64 "%016" PRIx64, settings->session.high,
         settings->session.low);
     add(out, count, "endpoint=%s", settings->endpoint);
+    if (settings->key != NULL) {
+        add(out, count, "key=%s", settings->key);
+        add(out, count, "server=%s", settings->server);
+    }
     add(out, count, "name=%s", settings->name);
     add(out, count, "threads=%u", settings->threads);
     add(out, count, "tasks_max=%" PRIu64, settings->tasks_max);
@@ -113,6 +117,10 @@ static bool parse_one(struct worker_settings *settings, const char *key, size_t 
         return parse_session(value, &settings->session);
     } else if (KEY("endpoint")) {
         settings->endpoint = value;
+    } else if (KEY("key")) {
+        settings->key = value;
+    } else if (KEY("server")) {
+        settings->server = value;
     } else if (KEY("name")) {
         settings->name = value;
     } else if (KEY("initializer")) {
@@ -165,8 +173,10 @@ const char *worker_settings_parse(struct worker_settings *settings, int argc, ch
             wrong = "an argument is malformed";
         }
     }
-    if (wrong == NULL && (settings->endpoint == NULL || settings->name == NULL ||
-                          settings->threads == 0 || settings->tag_count > WIRE_TAGS_MAX)) {
+    if (wrong == NULL &&
+        (settings->endpoint == NULL || settings->name == NULL || settings->threads == 0 ||
+         (settings->key != NULL) != (settings->server != NULL) ||
+         settings->tag_count > WIRE_TAGS_MAX)) {
         wrong = "an argument is missing";
     }
     if (wrong != NULL) {

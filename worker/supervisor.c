@@ -102,6 +102,8 @@ static bool settings_copy(struct worker_supervisor *supervisor,
     struct worker_settings *settings = &supervisor->settings;
 
     settings->endpoint = strdup(config->endpoint);
+    settings->key = config->key == NULL ? NULL : strdup(config->key);
+    settings->server = config->server == NULL ? NULL : strdup(config->server);
     settings->modules = strings_copy(config->modules, config->module_count);
     settings->module_count = settings->modules == NULL ? 0 : config->module_count;
     settings->tags = strings_copy(config->tags, config->tag_count);
@@ -119,6 +121,7 @@ static bool settings_copy(struct worker_supervisor *supervisor,
     supervisor->children = calloc(supervisor->child_room, sizeof *supervisor->children);
     supervisor->running = calloc(config->threads, sizeof *supervisor->running);
     return settings->endpoint != NULL && settings->modules != NULL && settings->tags != NULL &&
+           (config->key == NULL || (settings->key != NULL && settings->server != NULL)) &&
            (config->initializer == NULL || settings->initializer != NULL) &&
            (config->program == NULL || supervisor->program != NULL) && supervisor->argv0 != NULL &&
            supervisor->name != NULL && supervisor->children != NULL && supervisor->running != NULL;
@@ -127,7 +130,7 @@ static bool settings_copy(struct worker_supervisor *supervisor,
 static bool config_good(const struct worker_supervisor_config *config) {
     return config->count >= 1 && config->count <= WORKER_CHILDREN_MAX && config->threads >= 1 &&
            config->threads <= BASE_POOL_THREADS_MAX && config->endpoint != NULL &&
-           config->tag_count <= WIRE_TAGS_MAX;
+           (config->key != NULL) == (config->server != NULL) && config->tag_count <= WIRE_TAGS_MAX;
 }
 
 int worker_supervisor_open(const struct worker_supervisor_config *config,
@@ -615,6 +618,8 @@ void worker_supervisor_close(struct worker_supervisor *supervisor) {
     strings_free(supervisor->settings.modules, supervisor->settings.module_count);
     strings_free(supervisor->settings.tags, supervisor->settings.tag_count);
     free((char *)supervisor->settings.endpoint);
+    free((char *)supervisor->settings.key);
+    free((char *)supervisor->settings.server);
     free((char *)supervisor->settings.initializer);
     free(supervisor->program);
     free(supervisor->argv0);

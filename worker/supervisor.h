@@ -31,6 +31,8 @@ struct worker_supervisor_config {
     unsigned count;             /* worker processes, 1 to WORKER_CHILDREN_MAX */
     unsigned threads;           /* pool threads in each, 1 to BASE_POOL_THREADS_MAX */
     const char *endpoint;       /* of the broker, as ZeroMQ wants it */
+    const char *key, *server;   /* file of the children's secret key, and the broker's public key as
+                                   text; NULL: none */
     const char *name;           /* children are called "<name>-1", ...; NULL: "worker" */
     const char *const *modules; /* paths */
     uint32_t module_count;

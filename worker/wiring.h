@@ -27,6 +27,7 @@ enum worker_fd {
 struct worker_settings {
     struct wire_session session;
     const char *endpoint;
+    const char *key, *server; /* file of the secret key, and the broker's public one; NULL: none */
     const char *name;
     const char *initializer; /* NULL: none */
     unsigned threads;

@@ -56,7 +56,8 @@ extern "C" {
     X(EDEADLOCK, 13, "the call would wait for itself")                                             \
     X(EUNSUPPORTED, 14, "not supported by this executor")                                          \
     X(EEND, 15, "no more items")                                                                   \
-    X(ESYSTEM, 16, "a system call failed")
+    X(ESYSTEM, 16, "a system call failed")                                                         \
+    X(EAUTH, 17, "not authorized")
 
 typedef enum furrow_status {
 #define FURROW_STATUS_ENUM(name, code, text) FURROW_##name = (code),
@@ -226,12 +227,16 @@ typedef struct furrow_options {
     furrow_log_function *log;
     void *log_user;
     furrow_log_level log_level; /* default FURROW_LOG_WARN */
+    const char *key;        /* `tcp:`, `ipc:`: file with this program's secret key (furrow keygen);
+                               default: the environment variable FURROW_KEY, else no encryption */
+    const char *server_key; /* with a key: the broker's public one, as text or as a file; default:
+                               FURROW_SERVER_KEY */
 } furrow_options;
 
 #define FURROW_OPTIONS_INIT                                                                        \
     {                                                                                              \
         FURROW_DEFAULT, FURROW_DEFAULT, FURROW_DEFAULT, false, NULL, NULL, NULL, NULL, 0, 0,       \
-            FURROW_DEFAULT, NULL, NULL, FURROW_LOG_WARN                                            \
+            FURROW_DEFAULT, NULL, NULL, FURROW_LOG_WARN, NULL, NULL                                \
     }
 
 /* furrow_init must be the first call in main() of a program that uses `processes:`, since its
@@ -242,13 +247,17 @@ FURROW_API void furrow_init(int *argc, char ***argv);
  *
  * url      scheme and parameters: `threads[:N]`, `processes[:N]`, `tcp://host:port`, `ipc://path`;
  *          then `?name=value&...` with max_workers, threads (threads_per_worker), max_tasks_per_child,
- *          strict (0|1), module, thread_name_prefix, max_pending, connect_timeout.
+ *          strict (0|1), module, thread_name_prefix, max_pending, connect_timeout, key, server
+ *          (server_key; in a URL letters like & and % are written %26 and %25).
  *          NULL: the environment variable FURROW_EXECUTOR, else `processes:`.
  * options  NULL for the defaults.
  *
  * Blocks only for connect_timeout. No broker at the address is no error: tasks wait until there is.
  * Errors: FURROW_EURL (with what is wrong in it), FURROW_EINVAL (a number out of range; `processes:`
- * without furrow_init or module), FURROW_ETIMEOUT, FURROW_ENOMEM, FURROW_ESYSTEM. */
+ * without furrow_init or module), FURROW_ETIMEOUT, FURROW_EAUTH (a key file that can't be read, that
+ * others may read too, or that holds no key; within connect_timeout also a broker that refuses the key),
+ * FURROW_ENOMEM, FURROW_ESYSTEM. A broker that refuses the key, at first or later, breaks the executor:
+ * its futures fail (FURROW_ERROR_BROKEN, code FURROW_EAUTH), and submits with FURROW_EAUTH. */
 FURROW_API furrow_executor *furrow_open(const char *url, const furrow_options *options);
 
 /* furrow_close shuts down, waits for every task, and frees the executor. Futures stay valid. Called
@@ -319,7 +328,7 @@ typedef struct furrow_submit_options {
  * none has to wait for a million of another.
  *
  * Errors: FURROW_EARGS (format), FURROW_ETOOBIG (over 256 MiB), FURROW_EINVAL (an option),
- * FURROW_ESHUTDOWN, FURROW_EBROKEN, FURROW_EUNSUPPORTED (p outside `threads:`), FURROW_ENOMEM.
+ * FURROW_ESHUTDOWN, FURROW_EBROKEN, FURROW_EAUTH (the broker refuses the key), FURROW_EUNSUPPORTED (p outside `threads:`), FURROW_ENOMEM.
  * Nothing was submitted then. */
 #define furrow_submit(executor, function, ...)                                                     \
     furrow_submit_function((executor), NULL, FURROW_FUNCTION(function), __VA_ARGS__)
@@ -388,7 +397,8 @@ typedef enum furrow_error_kind {
 /* Why a task failed. Owned by the future (or iterator) that gave it out. Strings are never NULL. */
 typedef struct furrow_error {
     furrow_error_kind kind;
-    int32_t code;         /* FURROW_ERROR_TASK: what the function returned or said; else 0 */
+    int32_t code;         /* FURROW_ERROR_TASK: what the function returned or said; FURROW_EAUTH if
+                             the executor broke because of its key; else 0 */
     uint32_t attempt;     /* which run it was, from 1; 0 if it never ran */
     int32_t signal;       /* FURROW_ERROR_LOST: the signal that killed the worker, or 0 */
     int32_t exit_code;    /* FURROW_ERROR_LOST: the worker's exit code, or 0 */

@@ -11,11 +11,19 @@
 #include "wire/zmq.h"
 
 void dealer_open(struct dealer *dealer, const char *url, uint64_t number) {
+    dealer_open_as(dealer, url, number, NULL);
+}
+
+void dealer_open_as(struct dealer *dealer, const char *url, uint64_t number,
+                    const struct wire_curve *curve) {
     *dealer = (struct dealer){.session = {0xDEA1E5, number}};
     dealer->context = zmq_ctx_new();
     assert_non_null(dealer->context);
     dealer->socket = wire_zmq_dealer(dealer->context);
     assert_non_null(dealer->socket);
+    if (curve != NULL) {
+        assert_int_equal(wire_curve_dial(dealer->socket, curve), 0);
+    }
     assert_int_equal(wire_zmq_connect(dealer->socket, url), 0);
 }
 
@@ -51,6 +59,12 @@ void dealer_send(struct dealer *dealer, struct wire_message *message) {
     send_now(dealer, message);
 }
 
+bool dealer_can_send(struct dealer *dealer, int ms) {
+    zmq_pollitem_t item = {.socket = dealer->socket, .events = ZMQ_POLLOUT};
+
+    return zmq_poll(&item, 1, ms) == 1;
+}
+
 struct wire_message *dealer_await(struct dealer *dealer, enum wire_type type, int ms) {
     uint64_t until_ns = base_clock_ns() + (uint64_t)ms * BASE_CLOCK_NS_PER_MS;
 
@@ -76,20 +90,54 @@ struct wire_message *dealer_await(struct dealer *dealer, enum wire_type type, in
     }
 }
 
-bool dealer_is_welcomed(struct dealer *dealer) {
+static void say_hello(struct dealer *dealer, enum wire_role role) {
+    const struct wire_text functions[] = {{"f", 1}};
     struct wire_hello hello = {
         .version_min = WIRE_VERSION_MIN,
         .version_max = WIRE_VERSION_MAX,
-        .role = WIRE_CLIENT,
+        .role = role,
         .session = dealer->session,
         .name = {"dealer", 6},
         .host = {"here", 4},
+        .slots = role == WIRE_WORKER,
+        .functions = functions,
+        .function_count = role == WIRE_WORKER,
     };
+
+    send_now(dealer, wire_hello_encode(&hello));
+}
+
+unsigned dealer_hello(struct dealer *dealer, enum wire_role role, enum wire_reject_code *code) {
+    zmq_pollitem_t item = {.socket = dealer->socket, .events = ZMQ_POLLIN};
+    struct wire_welcome welcome;
+    struct wire_envelope envelope;
+    struct wire_reject reject;
+    struct wire_fault fault;
+    struct wire_message *message;
+
+    say_hello(dealer, role);
+    if (zmq_poll(&item, 1, 5000) <= 0 ||
+        wire_zmq_recv(dealer->socket, NULL, &message) != WIRE_ZMQ_OK) {
+        return 0;
+    }
+    assert_true(wire_open(message, &envelope, &fault));
+    if (envelope.type == WIRE_REJECT) {
+        assert_true(wire_reject_decode(message, &reject, &fault));
+        *code = reject.code;
+    } else {
+        assert_true(wire_welcome_decode(message, &welcome, &fault));
+        dealer->seq = dealer->received = welcome.received;
+    }
+    wire_message_unref(message);
+    return envelope.type;
+}
+
+bool dealer_is_welcomed(struct dealer *dealer) {
     struct wire_welcome welcome;
     struct wire_fault fault;
     struct wire_message *message;
 
-    send_now(dealer, wire_hello_encode(&hello));
+    say_hello(dealer, WIRE_CLIENT);
     message = dealer_await(dealer, WIRE_WELCOME, 5000);
     if (message == NULL) {
         return false;

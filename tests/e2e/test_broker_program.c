@@ -96,6 +96,81 @@ static void others_than_this_machine_need_insecure(void **state) {
     }
 }
 
+static void keys_and_their_list_come_together_and_without_insecure(void **state) {
+    char text[8192];
+
+    (void)state;
+    assert_int_equal(RUN(text, "--key", "/nowhere/key"), 2);
+    assert_non_null(strstr(text, "--key needs --authorized"));
+    assert_int_equal(RUN(text, "--authorized", "/nowhere/list"), 2);
+    assert_non_null(strstr(text, "--authorized needs --key"));
+    assert_int_equal(
+        RUN(text, "--key", "/nowhere/key", "--authorized", "/nowhere/list", "--insecure"), 2);
+    assert_non_null(strstr(text, "--insecure"));
+    assert_int_equal(RUN(text, "--key", "", "--authorized", "x"), 2);
+    /* An address that anybody could reach needs no --insecure then, but the keys. */
+    assert_int_equal(RUN(text, "--listen", "tcp://0.0.0.0:*", "--key", "/nowhere/key",
+                         "--authorized", "/nowhere/list"),
+                     1);
+    assert_non_null(strstr(text, "/nowhere/key"));
+}
+
+static void put_file(const char *path, const char *text, mode_t mode) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    assert_int_equal(fchmod(fd, mode), 0);
+    close(fd);
+}
+
+static void key_files_are_checked_before_anything_listens(void **state) {
+    static const char secret[] = "secret cx/q@U81y}L#^p>w{A)ve&7AsiDu}i]s7C0TS/J.\n";
+    char directory[] = "/tmp/furrow-test-XXXXXX", key[64], list[64], text[8192];
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    snprintf(key, sizeof key, "%s/key", directory);
+    snprintf(list, sizeof list, "%s/list", directory);
+    put_file(key, secret, 0644);
+    put_file(list, "# nobody\n", 0644);
+    assert_int_equal(RUN(text, "--key", key, "--authorized", list), 1);
+    assert_non_null(strstr(text, "others may read this secret"));
+    assert_null(strstr(text, "cx/q"));
+    assert_null(strstr(text, "listening"));
+    put_file(key, "secret nonsense\n", 0600);
+    assert_int_equal(RUN(text, "--key", key, "--authorized", list), 1);
+    assert_non_null(strstr(text, "key:1: "));
+    put_file(key, secret, 0600);
+    put_file(list, "\nwork nobody\n", 0644);
+    assert_int_equal(RUN(text, "--key", key, "--authorized", list), 1);
+    assert_non_null(strstr(text, "list:2: "));
+    put_file(list, "# nobody\n", 0666);
+    assert_int_equal(RUN(text, "--key", key, "--authorized", list), 1);
+    assert_non_null(strstr(text, "write to it"));
+    assert_int_equal(unlink(key), 0);
+    assert_int_equal(unlink(list), 0);
+    assert_int_equal(rmdir(directory), 0);
+}
+
+/* Sockets that others could connect to, or put their own in the place of. */
+static void ipc_sockets_where_others_may_enter_need_insecure(void **state) {
+    char directory[] = "/tmp/furrow-test-XXXXXX", listen[64], text[8192];
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    snprintf(listen, sizeof listen, "ipc://%s/socket", directory);
+    assert_int_equal(chmod(directory, 0755), 0);
+    assert_int_equal(RUN(text, "--listen", listen), 1);
+    assert_non_null(strstr(text, "others may enter"));
+    assert_int_equal(chmod(directory, 0770), 0);
+    assert_int_equal(RUN(text, "--listen", listen), 1);
+    assert_int_equal(RUN(text, "--listen", "ipc:///tmp/furrow-test-socket"), 1);
+    assert_int_equal(RUN(text, "--listen", "ipc://@furrow-test"), 1);
+    assert_non_null(strstr(text, "everybody on this machine"));
+    assert_int_equal(rmdir(directory), 0);
+}
+
 static void an_endpoint_that_can_not_be_had_is_an_error(void **state) {
     char text[8192];
 
@@ -235,6 +310,9 @@ int main(void) {
         cmocka_unit_test(help_and_version_are_said),
         cmocka_unit_test(wrong_use_says_what_is_wrong),
         cmocka_unit_test(others_than_this_machine_need_insecure),
+        cmocka_unit_test(keys_and_their_list_come_together_and_without_insecure),
+        cmocka_unit_test(key_files_are_checked_before_anything_listens),
+        cmocka_unit_test(ipc_sockets_where_others_may_enter_need_insecure),
         cmocka_unit_test(an_endpoint_that_can_not_be_had_is_an_error),
         cmocka_unit_test_setup_teardown(a_second_broker_on_the_same_port_is_told_so, begin, end),
         cmocka_unit_test_setup_teardown(sigterm_drains_an_idle_broker_at_once, begin, end),

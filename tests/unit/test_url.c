@@ -104,6 +104,26 @@ static void the_url_wins_over_the_options(void **state) {
     client_url_fini(&url);
 }
 
+static void keys_are_read_and_may_have_any_letter(void **state) {
+    furrow_options options = FURROW_OPTIONS_INIT;
+
+    (void)state;
+    options.key = "mine.key";
+    options.server_key = "b.pub";
+    assert_int_equal(
+        client_url_parse("tcp://h:1?server=a%26b%25c%23&key=/x/y.key", &options, &url, fault),
+        FURROW_OK);
+    assert_string_equal(url.options.key, "/x/y.key");
+    assert_string_equal(url.options.server_key, "a&b%c#");
+    client_url_fini(&url);
+    assert_int_equal(client_url_parse("ipc:///s", &options, &url, fault), FURROW_OK);
+    assert_string_equal(url.options.key, "mine.key");
+    assert_string_equal(url.options.server_key, "b.pub");
+    client_url_fini(&url);
+    bad("tcp://h:1?key=", FURROW_EURL, "key: a value is missing");
+    bad("tcp://h:1?key=a&key=b", FURROW_EURL, "key is given twice");
+}
+
 static void what_is_wrong_in_a_url_is_told(void **state) {
     (void)state;
     bad("", FURROW_EURL, "unknown scheme \"\"");
@@ -194,6 +214,7 @@ int main(void) {
         cmocka_unit_test(schemes_and_addresses_are_read),
         cmocka_unit_test(parameters_are_read),
         cmocka_unit_test(the_url_wins_over_the_options),
+        cmocka_unit_test(keys_are_read_and_may_have_any_letter),
         cmocka_unit_test(what_is_wrong_in_a_url_is_told),
         cmocka_unit_test(a_long_path_is_told),
         cmocka_unit_test(numbers_out_of_range_are_told),

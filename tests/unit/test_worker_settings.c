@@ -33,6 +33,8 @@ static void settings_arrive_as_they_were(void **state) {
     struct worker_settings out, in = {
                                     .session = {0x0123456789abcdef, 7},
                                     .endpoint = "ipc:///tmp/a=b/socket",
+                                    .key = "/a b/worker.key",
+                                    .server = "HelloWorldHelloWorldHelloWorldHello=&%#$",
                                     .name = "name with spaces-1",
                                     .initializer = "begin",
                                     .threads = 12,
@@ -53,6 +55,8 @@ static void settings_arrive_as_they_were(void **state) {
     assert_null(worker_settings_parse(&out, count(argv), argv));
     assert_true(out.session.high == in.session.high && out.session.low == in.session.low);
     assert_string_equal(out.endpoint, in.endpoint);
+    assert_string_equal(out.key, in.key);
+    assert_string_equal(out.server, in.server);
     assert_string_equal(out.name, in.name);
     assert_string_equal(out.initializer, in.initializer);
     assert_int_equal(out.threads, 12);
@@ -76,6 +80,8 @@ static void what_is_missing_stays_missing(void **state) {
     (void)state;
     assert_null(worker_settings_parse(&out, count(argv), argv));
     assert_null(out.initializer);
+    assert_null(out.key);
+    assert_null(out.server);
     assert_false(out.arguments);
     assert_int_equal(out.module_count + out.tag_count, 0);
     worker_settings_fini(&out);
