@@ -8,6 +8,10 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 
+# Programs are linked as position independent too, whatever the compiler's own default is.
+include(CheckPIESupported)
+check_pie_supported(LANGUAGES C)
+
 add_compile_definitions(_GNU_SOURCE)
 add_compile_options(
     -Wall
