@@ -242,6 +242,7 @@ static bool prepare(struct program *program) {
         snprintf(program->host, sizeof program->host, "unknown");
     }
     config->host = program->host;
+    config->version = FURROW_VERSION;
     config->pid = getpid();
     if (!base_entropy(&config->epoch, sizeof config->epoch) ||
         !base_entropy(&config->seed, sizeof config->seed)) {

@@ -17,7 +17,11 @@ struct cli_command {
     enum cli_exit (*run)(int argc, char **argv);
 };
 
+enum cli_exit cli_drain(int argc, char **argv);
+enum cli_exit cli_explain(int argc, char **argv);
 enum cli_exit cli_keygen(int argc, char **argv);
+enum cli_exit cli_ping(int argc, char **argv);
+enum cli_exit cli_status(int argc, char **argv);
 enum cli_exit cli_version(int argc, char **argv);
 
 #endif

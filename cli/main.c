@@ -5,6 +5,10 @@
 #include "cli/cli.h"
 
 static const struct cli_command commands[] = {
+    {"ping", "ask whether a broker is there", cli_ping},
+    {"status", "show a broker, its queues, workers and clients", cli_status},
+    {"explain", "say why a task isn't running", cli_explain},
+    {"drain", "take a worker or a machine out of service", cli_drain},
     {"keygen", "make keys for a fleet", cli_keygen},
     {"version", "print the version", cli_version},
 };

@@ -2,6 +2,8 @@
 # CMake packages, because msgpack-c changed the name of its CMake package between versions.
 #
 #   Threads::Threads  PkgConfig::ZMQ  PkgConfig::MSGPACK
+#   PkgConfig::JANSSON    if it is there: `furrow status --json`
+#   PkgConfig::MICROHTTPD if it is there: `furrow-broker --metrics`
 #   PkgConfig::PNG     if FURROW_EXAMPLES
 #   PkgConfig::CMOCKA  if FURROW_TESTS
 
@@ -15,6 +17,10 @@ pkg_check_modules(ZMQ REQUIRED IMPORTED_TARGET libzmq)
 
 # The C library is called msgpack-c since version 6, msgpack before.
 pkg_search_module(MSGPACK REQUIRED IMPORTED_TARGET msgpack-c msgpack)
+
+# What is missing of these the programs do without, and say so when asked.
+pkg_check_modules(JANSSON IMPORTED_TARGET jansson)
+pkg_check_modules(MICROHTTPD IMPORTED_TARGET libmicrohttpd)
 
 if(FURROW_EXAMPLES)
     pkg_check_modules(PNG REQUIRED IMPORTED_TARGET libpng)

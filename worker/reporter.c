@@ -24,6 +24,7 @@ struct worker_reporter {
     uint64_t reconnect_ns; /* when a new connection was last asked for, or WELCOME came */
     uint64_t retry_ns;     /* after lack of memory; UINT64_MAX: no need */
     bool reachable, wants_reconnect, leaving, left;
+    bool stopped;            /* STOP has come */
     struct pending *pending; /* the oldest first; those that are posted come before the others */
     uint32_t pending_count, pending_room;
     struct wire_message **sends;
@@ -303,6 +304,13 @@ static void deliver(struct worker_reporter *reporter, uint64_t now_ns,
     case WIRE_REJECT:
         handle_reject(reporter, message);
         break;
+    case WIRE_STOP:
+        if (wire_plain_decode(message, WIRE_STOP, &fault)) {
+            reporter->stopped = true;
+        } else {
+            send_reject(reporter, now_ns, WIRE_STOP, &fault);
+        }
+        break;
     default:
         send_reject(reporter, now_ns, envelope->type, &fault);
         break;
@@ -420,6 +428,10 @@ enum worker_reporter_state worker_reporter_state(const struct worker_reporter *r
         return WORKER_REPORTER_REFUSED;
     }
     return up(reporter) ? WORKER_REPORTER_UP : WORKER_REPORTER_WAITING;
+}
+
+bool worker_reporter_stopped(const struct worker_reporter *reporter) {
+    return reporter->stopped;
 }
 
 const char *worker_reporter_text(const struct worker_reporter *reporter) {

@@ -47,6 +47,8 @@ enum worker_reporter_state {
     WORKER_REPORTER_LEFT,    /* BYE is acknowledged, or nobody has ever known us */
 };
 enum worker_reporter_state worker_reporter_state(const struct worker_reporter *reporter);
+/* worker_reporter_stopped: the broker has told us to end our worker processes, and to start no more. */
+bool worker_reporter_stopped(const struct worker_reporter *reporter);
 /* worker_reporter_text is why it was refused. */
 const char *worker_reporter_text(const struct worker_reporter *reporter);
 

@@ -48,6 +48,7 @@ struct service {
     unsigned signals; /* seen so far */
     bool ready;       /* a child has been */
     bool stopping;    /* no child is to be started any more */
+    bool retired;     /* likewise, by an order of the broker's; we stay all the same */
     bool killed;
     uint64_t kill_ns; /* when to stop being patient; BASE_CLOCK_FOREVER: never */
     enum exit_code code;
@@ -312,6 +313,18 @@ static void talk(struct service *service) {
     }
 }
 
+/* `furrow drain` has taken this machine out of service. The process stays, without worker processes:
+ * whatever watches over it would start it again, and the machine would be back. */
+static void retire_if_told(struct service *service) {
+    if (!worker_reporter_stopped(service->reporter) || service->retired || service->stopping) {
+        return;
+    }
+    service->retired = true;
+    base_log(&service->log, BASE_LOG_INFO,
+             "drained by the broker: finishing what runs, then waiting to be ended");
+    worker_supervisor_stop(service->supervisor);
+}
+
 /* ---- the loop ---- */
 
 static void handle_signals(struct service *service) {
@@ -383,6 +396,7 @@ static void serve(struct service *service) {
                            service->dealer.hopeless);
             fail(service, text);
         }
+        retire_if_told(service);
         if (worker_reporter_state(service->reporter) == WORKER_REPORTER_REFUSED &&
             !service->stopping) {
             fail(service, worker_reporter_text(service->reporter));
