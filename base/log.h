@@ -36,26 +36,51 @@ void base_log(const struct base_log *log, enum base_log_level level, const char 
 
 /* base_log_fields does the same with a constant message and formatted fields:
  *     base_log_fields(log, BASE_LOG_WARN, "worker lost", "worker=%u signal=%d", id, sig);
- * Text of foreign origin doesn't belong in fields, where it could pose as other fields: put it in
- * the message of base_log, which is escaped. */
+ * Text of foreign origin would pose as other fields there: base_log_quote makes a value of it, or it
+ * belongs into the message of base_log, which is escaped. */
 void base_log_fields(const struct base_log *log, enum base_log_level level, const char *message,
                      const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* base_log_event hands both over as they are. */
+void base_log_event(const struct base_log *log, enum base_log_level level, const char *message,
+                    const char *fields);
 
 const char *base_log_level_name(enum base_log_level level);
 
 /* base_log_level_parse reads "error", "warn", "info" or "debug". Returns false for anything else. */
 bool base_log_level_parse(const char *name, enum base_log_level *level);
 
-/* base_log_line writes one structured line, newline included, into `line` (cut to fit, always
- * terminated), and returns its length:
- *     ts=2024-05-01T12:00:00.123Z level=warn msg="worker lost" role=broker worker=7
- * unix_ms is the time of day in milliseconds; constant_fields may be NULL. Quotes, backslashes and
- * control characters of the message are escaped; control characters in fields become '?'. */
-size_t base_log_line(char *line, size_t line_bytes, uint64_t unix_ms, enum base_log_level level,
-                     const char *message, const char *constant_fields, const char *fields);
+/* base_log_quote writes a text as the value of a field, terminated and cut to fit, and returns `value`:
+ * as it is if it can't be misread, else in quotes, with \", \\, \n and \xHH for what would disturb there.
+ * value_bytes: at least 8. Pure. */
+const char *base_log_quote(char *value, size_t value_bytes, const char *text);
 
-/* base_log_stderr is a hook that writes such lines to stderr, each by one write. `user` is the
- * constant fields, a string such as "role=broker", or NULL. */
+/* What a line looks like. */
+enum base_log_format {
+    BASE_LOG_LOGFMT, /* ts=2024-05-01T12:00:00.123Z level=warn msg="worker lost" role=broker worker=7 */
+    BASE_LOG_JSON, /* {"ts":"2024-05-01T12:00:00.123Z","level":"warn","msg":"worker lost",...} */
+    BASE_LOG_TEXT, /* 2024-05-01T12:00:00.123Z warn  worker lost  role=broker worker=7 */
+};
+
+/* base_log_format_parse reads "logfmt", "json" or "text". Returns false for anything else. */
+bool base_log_format_parse(const char *name, enum base_log_format *format);
+
+/* base_log_line writes one line, newline included, into `line` (cut to fit, always terminated), and
+ * returns its length. unix_ms is the time of day in milliseconds; constant_fields may be NULL.
+ *
+ * Quotes, backslashes and control characters of the message are escaped; control characters in fields
+ * become '?'. In JSON fields are members: numbers where they look like one, else strings, and what has
+ * no `=` is true; what is no UTF-8 becomes U+FFFD; a line that doesn't fit is cut so that it is JSON
+ * all the same (line_bytes: at least 128). */
+size_t base_log_line(char *line, size_t line_bytes, enum base_log_format format, uint64_t unix_ms,
+                     enum base_log_level level, const char *message, const char *constant_fields,
+                     const char *fields);
+
+/* base_log_stderr is a hook that writes such lines to stderr, each by one write. `user` is this: */
+struct base_log_stderr_user {
+    const char *fields; /* constant ones, a string such as "role=broker", or NULL */
+    enum base_log_format format;
+};
 void base_log_stderr(void *user, enum base_log_level level, const char *message,
                      const char *fields);
 

@@ -16,8 +16,7 @@ struct broker_session *broker_client_new(struct broker_core *core, const struct 
     }
     base_list_init(&client->queues);
     base_list_init(&client->turns);
-    broker_log(core, false, "client %s joins: pid %lld on %s", client->session.name,
-               (long long)client->session.pid, client->session.host);
+    broker_log_peer(core, false, "client joins", &client->session, "%s", "");
     return &client->session;
 }
 
@@ -65,8 +64,7 @@ void broker_client_clear(struct broker_core *core, struct broker_client *client)
 }
 
 void broker_client_leave(struct broker_core *core, struct broker_client *client) {
-    broker_log(core, false, "client %s leaves: pid %lld on %s", client->session.name,
-               (long long)client->session.pid, client->session.host);
+    broker_log_peer(core, false, "client leaves", &client->session, "tasks=%u", client->task_count);
     broker_client_clear(core, client);
     broker_session_free(core, &client->session);
 }

@@ -1,4 +1,5 @@
 /* Steps, actions, timers, statistics. */
+#include "base/log.h"
 #include "broker/internal.h"
 
 #include <stdarg.h>
@@ -183,13 +184,23 @@ static char *line_new(struct broker_core *core) {
     return *line;
 }
 
-static void log_line(struct broker_core *core, bool warn, const char *format, va_list arguments) {
+static char *line_begin(struct broker_core *core, bool warn) {
     char *line = line_new(core);
     struct broker_action *action = line == NULL ? NULL : action_new(core);
 
-    if (action != NULL) {
+    if (action == NULL) {
+        return NULL;
+    }
+    line[0] = '\0';
+    *action = (struct broker_action){.type = BROKER_LOG, .warn = warn, .text = line, .fields = ""};
+    return line;
+}
+
+static void log_line(struct broker_core *core, bool warn, const char *format, va_list arguments) {
+    char *line = line_begin(core, warn);
+
+    if (line != NULL) {
         vsnprintf(line, BROKER_LOG_LINE_BYTES, format, arguments);
-        *action = (struct broker_action){.type = BROKER_LOG, .warn = warn, .text = line};
     }
 }
 
@@ -201,25 +212,68 @@ static void log_dropped(struct broker_core *core, const char *format, ...) {
     va_end(arguments);
 }
 
-void broker_log(struct broker_core *core, bool warn, const char *format, ...) {
-    va_list arguments;
-
+/* Whether there may be another line now; says so if some were left out. */
+static bool log_allowed(struct broker_core *core) {
     if (core->now_ns >= core->log_window_ns) {
         core->log_window_ns = broker_after(core, BROKER_S);
         core->log_count = 0;
     }
     if (core->log_count >= BROKER_LOG_RATE || core->line_count + 2 > BROKER_LOG_LINES) {
         core->log_dropped++;
-        return;
+        return false;
     }
     core->log_count++;
     if (core->log_dropped > 0) {
         log_dropped(core, "%u log lines were left out", core->log_dropped);
         core->log_dropped = 0;
     }
+    return true;
+}
+
+void broker_log(struct broker_core *core, bool warn, const char *format, ...) {
+    va_list arguments;
+
+    if (log_allowed(core)) {
+        va_start(arguments, format);
+        log_line(core, warn, format, arguments);
+        va_end(arguments);
+    }
+}
+
+static const char *role_name(enum wire_role role) {
+    switch (role) {
+    case WIRE_CLIENT:
+        return "client";
+    case WIRE_WORKER:
+        return "worker";
+    case WIRE_SUPERVISOR:
+        return "supervisor";
+    case WIRE_ADMIN:
+        break;
+    }
+    return "admin";
+}
+
+void broker_log_peer(struct broker_core *core, bool warn, const char *message,
+                     const struct broker_session *session, const char *format, ...) {
+    char name[96], host[96], more[128] = "", *line;
+    size_t used = strlen(message) + 1;
+    va_list arguments;
+
+    line = log_allowed(core) ? line_begin(core, warn) : NULL;
+    if (line == NULL) {
+        return;
+    }
     va_start(arguments, format);
-    log_line(core, warn, format, arguments);
+    vsnprintf(more, sizeof more, format, arguments);
     va_end(arguments);
+    memcpy(line, message, used);
+    core->actions[core->action_count - 1].fields = line + used;
+    snprintf(line + used, BROKER_LOG_LINE_BYTES - used,
+             "%s=%s pid=%lld host=%s session=%016llx%016llx%s%s", role_name(session->role),
+             base_log_quote(name, sizeof name, session->name), (long long)session->pid,
+             base_log_quote(host, sizeof host, session->host), (unsigned long long)session->id.high,
+             (unsigned long long)session->id.low, more[0] == '\0' ? "" : " ", more);
 }
 
 const struct broker_action *broker_actions(const struct broker_core *core, size_t *count) {
@@ -415,6 +469,15 @@ void broker_get_stats(const struct broker_core *core, struct broker_stats *stats
     stats->tasks_leased = core->leased;
     stats->tasks_queued = (uint32_t)base_slab_count(&core->tasks) - core->leased - core->abandoned;
     stats->memory_bytes = core->memory;
+}
+
+void broker_get_report(const struct broker_core *core, struct broker_report *report) {
+    *report = (struct broker_report){
+        .waits = core->waits,
+        .runs = core->runs,
+        .slots = core->slots,
+        .memory_max = core->config.memory_bytes,
+    };
 }
 
 char *broker_text(struct wire_text text) {

@@ -9,6 +9,7 @@
 #define BROKER_CORE_H
 
 #include "base/memory.h"
+#include "broker/meter.h"
 #include "wire/message.h"
 
 struct broker_core;
@@ -83,7 +84,7 @@ struct broker_event {
 enum broker_action_type {
     BROKER_SEND,    /* send message to address; the reference is the shell's */
     BROKER_FORGET,  /* the session behind the address is gone; the shell may drop what it keeps */
-    BROKER_LOG,     /* text is for the log, at info or warn */
+    BROKER_LOG,     /* text and fields are for the log, at info or warn */
     BROKER_DRAINED, /* nothing is left and all workers were told to stop */
 };
 struct broker_action {
@@ -91,7 +92,8 @@ struct broker_action {
     broker_address to;
     struct wire_message *message;
     bool warn;
-    const char *text; /* until the next step */
+    const char *text;   /* until the next step */
+    const char *fields; /* likewise: key=value pairs, as base/log.h has them; "" for none */
 };
 
 /* broker_step never fails: what can't be done for lack of memory is rejected or left to the
@@ -108,5 +110,13 @@ struct broker_stats {
     uint64_t submitted, finished, failed, cancelled, reruns, stale_results, recalled, rejected;
 };
 void broker_get_stats(const struct broker_core *core, struct broker_stats *stats);
+
+/* What metrics show besides. */
+struct broker_report {
+    struct broker_histogram waits, runs; /* from queued to leased; at the workers */
+    uint64_t slots;                      /* of all workers */
+    uint64_t memory_max;
+};
+void broker_get_report(const struct broker_core *core, struct broker_report *report);
 
 #endif

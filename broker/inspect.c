@@ -395,9 +395,8 @@ enum broker_handled broker_on_retire(struct broker_core *core, struct broker_ses
             if (!broker_session_retire(core, found)) {
                 return BROKER_NOMEM;
             }
-            broker_log(core, false, "%s %s is told to leave, by %s pid %lld on %s",
-                       found->role == WIRE_WORKER ? "worker" : "supervisor", found->name,
-                       session->name, (long long)session->pid, session->host);
+            broker_log_peer(core, false, "told to leave", found, "by_pid=%lld",
+                            (long long)session->pid);
         }
     }
     return answer(core, session, wire_retired_encode(&retired));

@@ -35,7 +35,6 @@
 #include "base/rng.h"
 #include "base/slab.h"
 #include "broker/core.h"
-#include "broker/meter.h"
 #include "wire/link.h"
 
 #include <string.h>
@@ -57,7 +56,7 @@
 #define BROKER_VIEWS_MAX (1u << 22)
 /* Log lines a step and a second; what is over is counted. */
 #define BROKER_LOG_LINES      8u
-#define BROKER_LOG_LINE_BYTES 384u
+#define BROKER_LOG_LINE_BYTES 640u
 #define BROKER_LOG_RATE       20u
 /* When to try again what there was no memory for. */
 #define BROKER_RETRY_NS (10 * BROKER_MS)
@@ -476,7 +475,8 @@ struct broker_core {
     struct broker_stats stats;
     uint64_t born_ns;
     struct broker_meter meter;           /* its counts are those of `stats` */
-    struct broker_histogram waits, runs; /* from queued to leased; at the workers */
+    struct broker_histogram waits, runs; /* as in struct broker_report */
+    uint64_t slots;                      /* of all workers */
 
     struct broker_action *actions;
     size_t action_count, action_room;
@@ -495,6 +495,11 @@ void broker_act(struct broker_core *core, enum broker_action_type type, broker_a
 /* broker_log adds a line to the log; not more than a few a second. */
 void broker_log(struct broker_core *core, bool warn, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* broker_log_peer says what a peer does, with who it is as fields, and further ones (numbers, or texts
+ * from base_log_quote). */
+void broker_log_peer(struct broker_core *core, bool warn, const char *message,
+                     const struct broker_session *session, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 /* A timer stands in the heap from make to drop, stopped ones at "never": so only make needs memory.
  * broker_timer_make: false without memory; the timer may be dropped all the same. */
 bool broker_timer_make(struct broker_core *core, struct broker_timer *timer,

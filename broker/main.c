@@ -22,6 +22,9 @@ enum exit_code { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_LEFTOVERS =
 struct program {
     struct broker_options options;
     struct base_log log;
+    struct base_log_stderr_user log_user;
+    struct broker_metrics *metrics;
+    struct broker_metrics_server *server;
     char host[256];
     struct base_notify notify;
     int signal_fd;
@@ -112,6 +115,27 @@ static void watched(void *user, struct broker_shell *shell) {
     }
 }
 
+/* False: it was asked for, and can't be. */
+static bool serve_metrics(struct program *program) {
+    char error[256];
+
+    if (program->options.metrics == NULL) {
+        return true;
+    }
+    program->metrics = broker_metrics_new(FURROW_VERSION);
+    if (program->metrics == NULL) {
+        base_log(&program->log, BASE_LOG_ERROR, "no memory");
+        return false;
+    }
+    program->server =
+        broker_metrics_serve(program->metrics, program->options.metrics, error, sizeof error);
+    if (program->server == NULL) {
+        base_log(&program->log, BASE_LOG_ERROR, "%s", error);
+        return false;
+    }
+    return true;
+}
+
 /* Written beside and renamed, so that whoever waits for the file finds it whole. */
 static bool write_port_file(const struct program *program, const struct broker_shell *shell) {
     const char *path = program->options.port_file;
@@ -128,6 +152,9 @@ static bool write_port_file(const struct program *program, const struct broker_s
     good = file != NULL;
     for (size_t i = 0; good && i < program->options.endpoint_count; i++) {
         good = fprintf(file, "%s\n", broker_shell_endpoint(shell, i)) > 0;
+    }
+    if (good && program->server != NULL) {
+        good = fprintf(file, "%s\n", broker_metrics_url(program->server)) > 0;
     }
     if (file != NULL) {
         good = fclose(file) == 0 && good;
@@ -151,6 +178,10 @@ static void announce(const struct program *program, const struct broker_shell *s
                      endpoint);
         }
         base_log(&program->log, BASE_LOG_INFO, "listening on %s", endpoint);
+    }
+    if (program->server != NULL) {
+        base_log(&program->log, BASE_LOG_INFO, "metrics at %s",
+                 broker_metrics_url(program->server));
     }
     base_notify_say(&program->notify, "READY=1\nSTATUS=serving");
 }
@@ -202,6 +233,7 @@ static enum exit_code serve(struct program *program) {
         .endpoints = program->options.endpoints,
         .endpoint_count = program->options.endpoint_count,
         .log = &program->log,
+        .metrics = program->metrics,
         .watch_fd = program->watch_fd,
         .watched = watched,
         .user = program,
@@ -261,9 +293,11 @@ static bool prepare(struct program *program) {
 }
 
 int main(int argc, char **argv) {
-    static char role[] = "role=broker";
-    struct program program = {.log = {base_log_stderr, role, BASE_LOG_INFO}};
+    struct program program = {.log_user = {.fields = "role=broker"}};
+    enum exit_code code;
     char error[512];
+
+    program.log = (struct base_log){base_log_stderr, &program.log_user, BASE_LOG_INFO};
 
     broker_config_default(&program.options.config);
     program.options.log_level = BASE_LOG_INFO;
@@ -277,5 +311,9 @@ int main(int argc, char **argv) {
         return fflush(stdout) == 0 ? EXIT_OK : EXIT_RUNTIME;
     }
     program.log.level = program.options.log_level;
-    return prepare(&program) ? (int)serve(&program) : EXIT_RUNTIME;
+    program.log_user.format = program.options.log_format;
+    code = prepare(&program) && serve_metrics(&program) ? serve(&program) : EXIT_RUNTIME;
+    broker_metrics_stop(program.server);
+    broker_metrics_free(program.metrics);
+    return (int)code;
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/metrics.h"
+
 #define DEFAULT_ENDPOINT "tcp://127.0.0.1:7700"
 
 #define MEMORY_BYTES_MIN (UINT64_C(1) << 20)
@@ -21,6 +23,8 @@ enum flag {
     OPTION_SETTLE,
     OPTION_NO_FUNCTION,
     OPTION_LOG_LEVEL,
+    OPTION_LOG_FORMAT,
+    OPTION_METRICS,
     OPTION_PORT_FILE,
     OPTION_KEY,
     OPTION_AUTHORIZED,
@@ -38,6 +42,8 @@ static const struct option long_options[] = {
     {"settle", required_argument, NULL, OPTION_SETTLE},
     {"no-function-timeout", required_argument, NULL, OPTION_NO_FUNCTION},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
+    {"metrics", required_argument, NULL, OPTION_METRICS},
     {"port-file", required_argument, NULL, OPTION_PORT_FILE},
     {"key", required_argument, NULL, OPTION_KEY},
     {"authorized", required_argument, NULL, OPTION_AUTHORIZED},
@@ -68,6 +74,9 @@ const char *broker_options_usage(void) {
            "                             how long tasks wait for a function that no connected\n"
            "                             worker offers (default 3; 0: for ever)\n"
            "  --log-level LEVEL          error, warn, info (default) or debug\n"
+           "  --log-format FORMAT        logfmt (default), json or text\n"
+           "  --metrics [ADDRESS:]PORT   serve metrics for Prometheus over HTTP there, at\n"
+           "                             /metrics; on loopback without an address\n"
            "  --port-file PATH           write the endpoints listened on there, one a line\n"
            "  --key FILE                 the broker's secret key: everything is encrypted, and\n"
            "                             only keys of the list are let in (furrow keygen)\n"
@@ -288,6 +297,11 @@ static bool set_option(struct broker_options *options, int option, const char *v
         return good;
     case OPTION_LOG_LEVEL:
         return base_log_level_parse(value, &options->log_level);
+    case OPTION_LOG_FORMAT:
+        return base_log_format_parse(value, &options->log_format);
+    case OPTION_METRICS:
+        options->metrics = value;
+        return broker_metrics_is_address(value);
     case OPTION_PORT_FILE:
         options->port_file = value;
         return true;

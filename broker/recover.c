@@ -300,9 +300,9 @@ enum broker_handled broker_on_child_died(struct broker_core *core, struct broker
         worker->death.signal = (int32_t)died.signal;
         worker->death.exit_code = (int32_t)died.exit_code;
         worker->death.host = broker_text(died.host);
-        broker_log(core, !died.expected, "worker %s died: pid %lld on %s, signal %d, exit code %d",
-                   worker->session.name, (long long)worker->death.pid, worker->session.host,
-                   worker->death.signal, worker->death.exit_code);
+        broker_log_peer(core, !died.expected, "worker died", &worker->session,
+                        "signal=%d exit_code=%d running=%u", worker->death.signal,
+                        worker->death.exit_code, died.running_count);
         broker_worker_unreserve(core, worker);
         broker_worker_place(core, worker);
         mark_unstarted(worker, &died);

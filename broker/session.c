@@ -596,8 +596,7 @@ void broker_session_timer(struct broker_core *core, struct broker_session *sessi
         trim(session);
         break;
     case LINK_SILENT:
-        broker_log(core, true, "%s pid %lld on %s has been silent for too long: lost",
-                   session->name, (long long)session->pid, session->host);
+        broker_log_peer(core, true, "silent for too long: lost", session, "%s", "");
         lose(core, session, BROKER_LOSS_SILENCE);
         return;
     }

@@ -26,6 +26,9 @@
 #define PAUSE_NS    BASE_CLOCK_NS_PER_S
 #define CATCH_UP_NS (200 * BASE_CLOCK_NS_PER_MS)
 
+/* When to publish again what somebody was just taking a copy of. */
+#define RETRY_NS BASE_CLOCK_NS_PER_MS
+
 /* Memory goes back to the system once it has been that much, and little of it for that long. */
 #define TRIM_BYTES (UINT64_C(64) << 20)
 #define TRIM_NS    (3 * BASE_CLOCK_NS_PER_S)
@@ -49,7 +52,9 @@ struct broker_shell {
     bool stirred;          /* the core has something to flush */
     uint64_t caught_up_ns; /* no tick before */
     bool draining, drained;
-    uint64_t malformed; /* messages that could not be one of ours */
+    uint64_t malformed;  /* messages that could not be one of ours */
+    uint64_t publish_ns; /* not before; and then, if `unpublished` */
+    bool unpublished;    /* something has happened since the last time */
 };
 
 /* ------------------------------------------------------------------- opening */
@@ -234,8 +239,8 @@ static void carry_out(struct broker_shell *shell) {
         case BROKER_FORGET:
             break;
         case BROKER_LOG:
-            base_log(shell->options.log, action->warn ? BASE_LOG_WARN : BASE_LOG_INFO, "%s",
-                     action->text);
+            base_log_event(shell->options.log, action->warn ? BASE_LOG_WARN : BASE_LOG_INFO,
+                           action->text, action->fields);
             break;
         case BROKER_DRAINED:
             shell->drained = true;
@@ -327,6 +332,19 @@ static void tick(struct broker_shell *shell, bool more) {
     shell->stirred = true;
 }
 
+/* ------------------------------------------------------------------- metrics */
+
+/* Something has happened: it is published now, or when it is time to. */
+static void publish(struct broker_shell *shell) {
+    if (shell->options.metrics != NULL && shell->now_ns >= shell->publish_ns) {
+        shell->unpublished =
+            !broker_metrics_publish(shell->options.metrics, shell->core, shell->malformed);
+        if (!shell->unpublished) {
+            shell->publish_ns = shell->now_ns + BROKER_METRICS_NS;
+        }
+    }
+}
+
 /* -------------------------------------------------------------------- sleep */
 
 /* After a peak the allocator keeps what was freed. Some time after it, when the core has freed it, it
@@ -373,6 +391,10 @@ static bool wait(struct broker_shell *shell) {
     }
     if (deadline_ns < shell->caught_up_ns) {
         deadline_ns = shell->caught_up_ns;
+    }
+    if (shell->unpublished && shell->publish_ns < deadline_ns) {
+        deadline_ns =
+            shell->publish_ns > shell->now_ns ? shell->publish_ns : shell->now_ns + RETRY_NS;
     }
     give_memory_back(shell);
     base_wake_prepare(&shell->wake);
@@ -426,6 +448,10 @@ bool broker_shell_run(struct broker_shell *shell) {
         if (shell->stirred) {
             shell->stirred = false;
             step(shell, BROKER_FLUSH);
+            shell->unpublished = shell->options.metrics != NULL;
+        }
+        if (shell->unpublished) {
+            publish(shell);
         }
         if (!more && !shell->drained) {
             closed = closed || !wait(shell);

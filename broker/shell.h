@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "broker/authorized.h"
 #include "broker/core.h"
+#include "broker/metrics.h"
 #include "wire/curve.h"
 
 struct broker_shell;
@@ -20,7 +21,9 @@ struct broker_shell_options {
     const struct wire_curve *curve;
     struct broker_authorized *authorized; /* not NULL if there is a curve */
     const struct base_log *log;           /* borrowed for the shell's life; NULL: silent */
-    int watch_fd;                         /* polled for reading with the socket; -1: none */
+    struct broker_metrics
+        *metrics; /* likewise: how things stand is published there; NULL: nowhere */
+    int watch_fd; /* polled for reading with the socket; -1: none */
     /* called in the loop when watch_fd is readable; may call drain and stop */
     void (*watched)(void *user, struct broker_shell *shell);
     void *user;

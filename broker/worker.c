@@ -45,6 +45,7 @@ static void offer_leave(struct broker_core *core, struct broker_worker *worker) 
         base_list_remove(&worker->in_offer);
         offer->worker_count--;
         offer->slots -= worker->slots;
+        core->slots -= worker->slots;
         worker->offer = NULL;
         broker_offer_release(core, offer);
     }
@@ -65,9 +66,11 @@ enum broker_handled broker_worker_join(struct broker_core *core, struct broker_w
         worker->offer = offer;
     } else {
         offer->slots -= worker->slots;
+        core->slots -= worker->slots;
     }
     worker->slots = hello->slots;
     offer->slots += worker->slots;
+    core->slots += worker->slots;
     worker->limit = hello->slots;
     worker->mean_ns = 0;
     worker->rtt_ns = 0;
@@ -83,17 +86,16 @@ enum broker_handled broker_worker_join(struct broker_core *core, struct broker_w
     wire_writer_free(worker->interrupts);
     worker->runs = worker->recalls = worker->interrupts = NULL;
     broker_worker_place(core, worker);
-    broker_log(core, false, "worker %s joins: pid %lld on %s, %u slots, %u functions",
-               worker->session.name, (long long)worker->session.pid, worker->session.host,
-               worker->slots, hello->function_count);
+    broker_log_peer(core, false, "worker joins", &worker->session, "slots=%u functions=%u",
+                    worker->slots, hello->function_count);
     return BROKER_DONE;
 }
 
 void broker_worker_leave(struct broker_core *core, struct broker_worker *worker) {
     BASE_ASSERT(base_list_empty(&worker->leases) && base_list_empty(&worker->claims));
     BASE_ASSERT(worker->held == 0 && worker->alone == NULL);
-    broker_log(core, false, "worker %s leaves: pid %lld on %s", worker->session.name,
-               (long long)worker->session.pid, worker->session.host);
+    broker_log_peer(core, false, "worker leaves", &worker->session, "finished=%llu",
+                    (unsigned long long)worker->finished);
     offer_leave(core, worker);
     broker_timer_drop(core, &worker->grace);
     base_idmap_fini(&worker->old);

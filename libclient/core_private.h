@@ -203,7 +203,8 @@ static inline bool client_slot_take(struct client_slots *slots, struct client_ta
         slot->generation = slots->generation_floor;
     }
     slot->task = task;
-    task->id = (uint64_t)slot->generation << 32 | index;
+    /* Other threads may look at it: see furrow_future_task. */
+    __atomic_store_n(&task->id, (uint64_t)slot->generation << 32 | index, __ATOMIC_RELAXED);
     slots->live++;
     if (slots->live > slots->peak) {
         slots->peak = slots->live;

@@ -89,6 +89,7 @@ struct engine {
     const struct engine_transport *transport;
     void *own; /* the transport's */
     struct client_core *core;
+    struct wire_session session; /* the core's */
 
     struct base_inbox submits;  /* futures; closed when a shutdown begins */
     struct base_inbox requests; /* closed at the very end */

@@ -149,8 +149,8 @@ static void carry_out(struct engine *engine, const struct broker_action *action)
         }
         break;
     case BROKER_LOG:
-        base_log(&engine->base.log, action->warn ? BASE_LOG_WARN : BASE_LOG_INFO, "%s",
-                 action->text);
+        base_log(&engine->base.log, action->warn ? BASE_LOG_WARN : BASE_LOG_INFO, "%s%s%s",
+                 action->text, action->fields[0] == '\0' ? "" : " ", action->fields);
         break;
     case BROKER_FORGET:
     case BROKER_DRAINED:

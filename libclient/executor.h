@@ -53,6 +53,11 @@ struct executor_ops {
      * the verdict. Returns whether the future is CANCELLED now. The executor stays open meanwhile. */
     bool (*cancel)(furrow_executor *executor, furrow_future *future, bool wait);
 
+    /* identify tells which session a submitted future's task is of, and its id there, or UINT64_MAX while
+     * it has none. The executor stays open meanwhile. NULL: its tasks have no names. */
+    void (*identify)(furrow_executor *executor, const furrow_future *future,
+                     struct wire_session *session, uint64_t *id);
+
     /* shutdown: `flags` as furrow_shutdown has them; any number of times, by several threads at once.
      * With FURROW_SHUTDOWN_WAIT, after its return no thread of the executor runs user code, and
      * every future that it had is done. Not called with FURROW_SHUTDOWN_WAIT from inside. */

@@ -178,6 +178,12 @@ static furrow_status signal_workers(furrow_executor *executor, int signal_number
     return FURROW_OK;
 }
 
+static void identify(furrow_executor *executor, const furrow_future *future,
+                     struct wire_session *session, uint64_t *id) {
+    *session = ((const struct engine *)executor)->session;
+    *id = __atomic_load_n(&future->task.id, __ATOMIC_RELAXED);
+}
+
 static void describe(furrow_executor *executor, furrow_executor_info *info) {
     struct engine *engine = engine_of(executor);
     struct engine_request request = {.type = ENGINE_DESCRIBE, .info = info};
@@ -221,6 +227,7 @@ static const struct executor_ops processes_ops = {
     .shutdown = shutdown_engine,
     .shutdown_within = shutdown_within,
     .signal_workers = signal_workers,
+    .identify = identify,
     .describe = describe,
     .free = free_executor,
 };
@@ -232,6 +239,7 @@ static const struct executor_ops tcp_ops = {
     .cancel = cancel,
     .shutdown = shutdown_engine,
     .shutdown_within = shutdown_within,
+    .identify = identify,
     .describe = describe,
     .free = free_executor,
 };
@@ -243,6 +251,7 @@ static const struct executor_ops ipc_ops = {
     .cancel = cancel,
     .shutdown = shutdown_engine,
     .shutdown_within = shutdown_within,
+    .identify = identify,
     .describe = describe,
     .free = free_executor,
 };
@@ -288,6 +297,7 @@ static furrow_status make_core(struct engine *engine) {
         return task_set_error(FURROW_ESYSTEM, "no random numbers from the system: %s",
                               strerror(errno));
     }
+    engine->session = config.session;
     engine->core = client_core_new(&config, base_clock_ns());
     return engine->core == NULL ? task_set_plain_error(FURROW_ENOMEM) : FURROW_OK;
 }

@@ -47,6 +47,7 @@ furrow_future *future_new(furrow_executor *executor) {
     future->task.data = future->bytes;
     future->task.size = 0;
     future->task.large = NULL;
+    future->task.id = UINT64_MAX; /* the broker's client gives it one */
     return future;
 }
 

@@ -1,4 +1,5 @@
 /* Cancelling, and futures that users make and resolve themselves. */
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,15 +15,15 @@
 /* ------------------------------------------------------------------- cancel */
 
 /* enter makes this thread a guest of the future's executor, which therefore stays open until it leaves
- * by executor_guest_leave. False: the future is no longer PENDING, and the executor may be gone.
+ * by executor_guest_leave. False: the future is beyond the state `last`, and the executor may be gone.
  *
  * An executor is not freed before its futures are done. So the future is held first, as long as it is
- * PENDING: who resolves it then sees the hold, and counts one guest more on its behalf. */
-static bool enter(furrow_future *future) {
+ * not done: who resolves it then sees the hold, and counts one guest more on its behalf. */
+static bool enter(furrow_future *future, furrow_future_state last) {
     uint64_t word = atomic_load_explicit(&future->word, memory_order_acquire);
 
     do {
-        if ((word & FUTURE_STATE) != FURROW_PENDING) {
+        if ((word & FUTURE_STATE) > (uint64_t)last) {
             return false;
         }
     } while (!atomic_compare_exchange_weak_explicit(&future->word, &word, word + FUTURE_HOLD_ONE,
@@ -42,7 +43,7 @@ static bool cancel(furrow_future *future, bool wait) {
     if (executor == NULL) {
         return future_cancel_now(future) || future_state(future) == FURROW_CANCELLED;
     }
-    if (!enter(future)) {
+    if (!enter(future, FURROW_PENDING)) {
         return future_state(future) == FURROW_CANCELLED;
     }
     cancelled = executor->ops->cancel(executor, future, wait);
@@ -56,6 +57,34 @@ bool furrow_future_cancel(furrow_future *future) {
 
 void furrow_future_cancel_async(furrow_future *future) {
     (void)cancel(future, false);
+}
+
+/* --------------------------------------------------------------------- names */
+
+furrow_status furrow_future_task(furrow_future *future, char *text, size_t size) {
+    furrow_executor *executor = future->executor;
+    struct wire_session session;
+    uint64_t id;
+    int length;
+
+    if (executor == NULL || !enter(future, FURROW_RUNNING)) {
+        return task_set_error(FURROW_ESTATE, executor == NULL ? "the future has no executor"
+                                                              : "the future is done");
+    }
+    if (executor->ops->identify == NULL) {
+        executor_guest_leave(executor);
+        return task_set_error(FURROW_EUNSUPPORTED, "on threads: tasks have no names");
+    }
+    executor->ops->identify(executor, future, &session, &id);
+    executor_guest_leave(executor);
+    length = id == UINT64_MAX
+                 ? snprintf(text, size, "%016" PRIx64 "%016" PRIx64, session.high, session.low)
+                 : snprintf(text, size, "%016" PRIx64 "%016" PRIx64 ":%" PRIx64, session.high,
+                            session.low, id);
+    if (length < 0 || (size_t)length >= size) {
+        return task_set_error(FURROW_EINVAL, "a task's name takes %d bytes", FURROW_TASK_BYTES);
+    }
+    return FURROW_OK;
 }
 
 /* ------------------------------------------------------------- own futures */

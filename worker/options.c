@@ -23,6 +23,7 @@ enum flag {
     OPTION_TASKS_MAX,
     OPTION_GRACE,
     OPTION_LOG_LEVEL,
+    OPTION_LOG_FORMAT,
     OPTION_HELP,
     OPTION_VERSION,
 };
@@ -39,6 +40,7 @@ static const struct option long_options[] = {
     {"max-tasks-per-child", required_argument, NULL, OPTION_TASKS_MAX},
     {"grace", required_argument, NULL, OPTION_GRACE},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -67,6 +69,7 @@ const char *worker_options_usage(void) {
            "                             its time is over, before its process is killed\n"
            "                             (default 1)\n"
            "  --log-level LEVEL          error, warn, info (default) or debug\n"
+           "  --log-format FORMAT        logfmt (default), json or text\n"
            "  --help, --version          say that, and exit\n"
            "\n"
            "SIGTERM and SIGINT: take nothing new, finish what runs, give back the rest, exit.\n"
@@ -159,6 +162,8 @@ static bool set_option(struct worker_options *options, int option, const char *v
         return parse_seconds(value, &options->grace_ns);
     case OPTION_LOG_LEVEL:
         return base_log_level_parse(value, &options->log_level);
+    case OPTION_LOG_FORMAT:
+        return base_log_format_parse(value, &options->log_format);
     case OPTION_HELP:
         options->help = true;
         return true;

@@ -23,6 +23,7 @@ struct worker_options {
     uint64_t tasks_max; /* 0: no limit */
     uint64_t grace_ns;
     enum base_log_level log_level;
+    enum base_log_format log_format;
     bool help, version; /* asked for: nothing else matters */
 };
 

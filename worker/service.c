@@ -212,22 +212,27 @@ static void handle_death(struct service *service, const struct worker_supervisor
         .running = event->running,
         .running_count = event->running_count,
     };
-    const char *colon = event->text == NULL ? "" : ": ", *text = event->text;
+    char why[BASE_LOG_FIELDS_BYTES / 2] = "";
 
     if (!worker_reporter_died(service->reporter, &died)) {
         base_log(&service->log, BASE_LOG_ERROR,
                  "no memory to tell of the death of worker process %d", (int)event->pid);
     }
-    text = text == NULL ? "" : text;
+    if (event->text != NULL) {
+        base_log_quote(why, sizeof why, event->text);
+    }
     if (event->signal != 0) {
-        base_log(&service->log, event->expected ? BASE_LOG_INFO : BASE_LOG_WARN,
-                 "worker process %d was killed by signal %d (%s)%s%s", (int)event->pid,
-                 event->signal, strsignal(event->signal), colon, text);
+        base_log_fields(&service->log, event->expected ? BASE_LOG_INFO : BASE_LOG_WARN,
+                        "worker process was killed", "pid=%d signal=%d running=%u%s%s",
+                        (int)event->pid, event->signal, event->running_count,
+                        why[0] == '\0' ? "" : " reason=", why);
     } else if (!event->expected || event->exit_code != 0) {
-        base_log(&service->log, BASE_LOG_WARN, "worker process %d exited with code %d%s%s",
-                 (int)event->pid, event->exit_code, colon, text);
+        base_log_fields(&service->log, BASE_LOG_WARN, "worker process exited",
+                        "pid=%d exit_code=%d running=%u%s%s", (int)event->pid, event->exit_code,
+                        event->running_count, why[0] == '\0' ? "" : " reason=", why);
     } else {
-        base_log(&service->log, BASE_LOG_DEBUG, "worker process %d has ended", (int)event->pid);
+        base_log_fields(&service->log, BASE_LOG_DEBUG, "worker process has ended", "pid=%d",
+                        (int)event->pid);
     }
 }
 
@@ -252,7 +257,8 @@ static void handle_children(struct service *service) {
         case WORKER_CHILD_STARTED:
             break;
         case WORKER_CHILD_READY:
-            base_log(&service->log, BASE_LOG_INFO, "worker process %d serves", (int)event.pid);
+            base_log_fields(&service->log, BASE_LOG_INFO, "worker process serves", "pid=%d",
+                            (int)event.pid);
             if (!service->ready) {
                 /* Not before: what can't load its modules has not started well. The broker may be
                  * away, though. */
@@ -261,8 +267,8 @@ static void handle_children(struct service *service) {
             }
             break;
         case WORKER_CHILD_RETIRING:
-            base_log(&service->log, BASE_LOG_DEBUG, "worker process %d takes nothing new",
-                     (int)event.pid);
+            base_log_fields(&service->log, BASE_LOG_DEBUG, "worker process takes nothing new",
+                            "pid=%d", (int)event.pid);
             break;
         case WORKER_CHILD_DIED:
             handle_death(service, &event);
@@ -429,12 +435,12 @@ static void take_leave(struct service *service) {
 }
 
 int furrow_private_worker_main(int argc, char **argv) {
-    static char role[] = "role=worker";
+    static struct base_log_stderr_user log_user = {.fields = "role=worker"};
     static struct service service = {.signal_fd = -1, .notify = {-1, -1}};
     char error[512];
 
     worker_child_main(argc, argv);
-    service.log = (struct base_log){base_log_stderr, role, BASE_LOG_INFO};
+    service.log = (struct base_log){base_log_stderr, &log_user, BASE_LOG_INFO};
     if (!worker_options_parse(&service.options, argc, argv, error, sizeof error)) {
         (void)fprintf(stderr, "furrow-worker: %s\nTry --help.\n", error);
         return EXIT_USAGE;
@@ -448,6 +454,7 @@ int furrow_private_worker_main(int argc, char **argv) {
         return fflush(stdout) == 0 ? EXIT_OK : EXIT_RUNTIME;
     }
     service.log.level = service.options.log_level;
+    log_user.format = service.options.log_format;
     if (open_service(&service)) {
         serve(&service);
         take_leave(&service);

@@ -449,6 +449,13 @@ FURROW_API furrow_status furrow_future_error(furrow_future *future, double timeo
  * "finished: error <message>" or "finished"; always terminated. Returns the length it wanted. */
 FURROW_API size_t furrow_future_describe(const furrow_future *future, char *text, size_t size);
 
+/* furrow_future_task names a task as `furrow explain` takes it: "SESSION:ID", or "SESSION" alone while the
+ * task has not been sent to the broker. FURROW_TASK_BYTES are enough for it and its terminator.
+ * Errors: FURROW_ESTATE (it is done), FURROW_EUNSUPPORTED (there is no broker), FURROW_EINVAL (`size` is
+ * too small). */
+#define FURROW_TASK_BYTES 50
+FURROW_API furrow_status furrow_future_task(furrow_future *future, char *text, size_t size);
+
 /* furrow_future_add_done_callback calls callback(future, user) exactly once when the future is
  * done: on a thread of the executor, or at once in this thread if it is done already. Callbacks
  * run in the order they were added; one that returns not FURROW_OK is reported to the log hook, and

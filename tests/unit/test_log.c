@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,14 +101,14 @@ static void level_names_are_read_back(void **state) {
 
 static void a_line_is_structured(void **state) {
     char line[200];
-    size_t size = base_log_line(line, sizeof line, UINT64_C(1714565105123), BASE_LOG_WARN,
-                                "worker lost", "role=broker", "worker=7");
+    size_t size = base_log_line(line, sizeof line, BASE_LOG_LOGFMT, UINT64_C(1714565105123),
+                                BASE_LOG_WARN, "worker lost", "role=broker", "worker=7");
 
     (void)state;
     assert_string_equal(line, "ts=2024-05-01T12:05:05.123Z level=warn msg=\"worker lost\" "
                               "role=broker worker=7\n");
     assert_int_equal(size, strlen(line));
-    base_log_line(line, sizeof line, 0, BASE_LOG_INFO, "up", NULL, "");
+    base_log_line(line, sizeof line, BASE_LOG_LOGFMT, 0, BASE_LOG_INFO, "up", NULL, "");
     assert_string_equal(line, "ts=1970-01-01T00:00:00.000Z level=info msg=\"up\"\n");
 }
 
@@ -115,20 +116,22 @@ static void nothing_in_a_message_can_pose_as_something_else(void **state) {
     char line[200];
 
     (void)state;
-    base_log_line(line, sizeof line, 0, BASE_LOG_INFO, "a\" b=\"c\\\nd\x1b[m", NULL, "x=1\ny=2");
+    base_log_line(line, sizeof line, BASE_LOG_LOGFMT, 0, BASE_LOG_INFO, "a\" b=\"c\\\nd\x1b[m",
+                  NULL, "x=1\ny=2");
     assert_string_equal(line, "ts=1970-01-01T00:00:00.000Z level=info "
                               "msg=\"a\\\" b=\\\"c\\\\\\nd\\x1b[m\" x=1?y=2\n");
 }
 
 static void a_line_fits_whatever_room_there_is(void **state) {
     char whole[200];
-    size_t whole_size =
-        base_log_line(whole, sizeof whole, 0, BASE_LOG_INFO, "\x01\"q\"", "a=1", "b");
+    size_t whole_size = base_log_line(whole, sizeof whole, BASE_LOG_LOGFMT, 0, BASE_LOG_INFO,
+                                      "\x01\"q\"", "a=1", "b");
 
     (void)state;
     for (size_t room = 2; room <= whole_size + 1; room++) {
         char *line = malloc(room); /* exactly, so that the sanitizer sees the end */
-        size_t size = base_log_line(line, room, 0, BASE_LOG_INFO, "\x01\"q\"", "a=1", "b");
+        size_t size =
+            base_log_line(line, room, BASE_LOG_LOGFMT, 0, BASE_LOG_INFO, "\x01\"q\"", "a=1", "b");
 
         assert_true(size < room);
         assert_int_equal(strlen(line), size);
@@ -138,9 +141,97 @@ static void a_line_fits_whatever_room_there_is(void **state) {
     }
 }
 
+static void json_has_members_of_the_right_sort(void **state) {
+    char line[500];
+
+    (void)state;
+    base_log_line(line, sizeof line, BASE_LOG_JSON, UINT64_C(1714565105123), BASE_LOG_WARN,
+                  "worker lost", "role=broker",
+                  "worker=alpha-1 pid=12 mean=-0.5 id=007 x=1e5 bare q=\"\"");
+    assert_string_equal(line, "{\"ts\":\"2024-05-01T12:05:05.123Z\",\"level\":\"warn\","
+                              "\"msg\":\"worker lost\",\"role\":\"broker\",\"worker\":\"alpha-1\","
+                              "\"pid\":12,\"mean\":-0.5,\"id\":\"007\",\"x\":\"1e5\",\"bare\":true,"
+                              "\"q\":\"\"}\n");
+}
+
+static void nothing_breaks_out_of_json(void **state) {
+    char line[500], value[64], fields[80];
+
+    (void)state;
+    base_log_quote(value, sizeof value, "a\" b=\"c\\\n\x01\xff\xc3\xa4");
+    snprintf(fields, sizeof fields, "who=%s n=1", value);
+    base_log_line(line, sizeof line, BASE_LOG_JSON, 0, BASE_LOG_INFO,
+                  "m\"\\\n\x1b\xc3\xa4\xed\xa0\x80", NULL, fields);
+    assert_string_equal(line,
+                        "{\"ts\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\","
+                        "\"msg\":\"m\\\"\\\\\\u000a\\u001b\xc3\xa4\\ufffd\\ufffd\\ufffd\","
+                        "\"who\":\"a\\\" b=\\\"c\\\\\\u000a\\u0001\\ufffd\xc3\xa4\",\"n\":1}\n");
+}
+
+/* Counts quotes and braces: good enough for lines without either in what is said. */
+static void a_json_line_that_does_not_fit_is_cut_at_a_member(void **state) {
+    (void)state;
+    for (size_t room = 128; room < 260; room++) {
+        char *line = malloc(room);
+        size_t size = base_log_line(line, room, BASE_LOG_JSON, 0, BASE_LOG_INFO,
+                                    "a message that is quite long, \x01\x02\x03 and not over yet",
+                                    "role=broker", "worker=alpha-1 number=17 text=\"a b c\"");
+        size_t quotes = 0;
+
+        assert_true(size < room);
+        assert_int_equal(strlen(line), size);
+        for (size_t i = 0; i < size; i++) {
+            quotes += line[i] == '"';
+        }
+        assert_int_equal(quotes % 2, 0);
+        assert_memory_equal(line + size - 2, "}\n", 2);
+        assert_true(line[size - 3] == '"' || (line[size - 3] >= '0' && line[size - 3] <= '9'));
+        free(line);
+    }
+}
+
+static void text_is_for_people(void **state) {
+    char line[500];
+
+    (void)state;
+    base_log_line(line, sizeof line, BASE_LOG_TEXT, UINT64_C(1714565105123), BASE_LOG_WARN,
+                  "worker \"lost\"\n", "role=broker", "worker=7");
+    assert_string_equal(
+        line, "2024-05-01T12:05:05.123Z warn  worker \"lost\"\\n  role=broker worker=7\n");
+    base_log_line(line, sizeof line, BASE_LOG_TEXT, 0, BASE_LOG_ERROR, "m", NULL, "a=1");
+    assert_string_equal(line, "1970-01-01T00:00:00.000Z error m  a=1\n");
+}
+
+static void values_are_quoted_where_they_must_be(void **state) {
+    char value[16];
+
+    (void)state;
+    assert_string_equal(base_log_quote(value, sizeof value, "alpha-1"), "alpha-1");
+    assert_string_equal(base_log_quote(value, sizeof value, ""), "\"\"");
+    assert_string_equal(base_log_quote(value, sizeof value, "a b"), "\"a b\"");
+    assert_string_equal(base_log_quote(value, sizeof value, "a=b"), "\"a=b\"");
+    assert_string_equal(base_log_quote(value, sizeof value, "\"\\\n\x1b"), "\"\\\"\\\\\\n\\x1b\"");
+    assert_string_equal(base_log_quote(value, sizeof value, "much too long for it"),
+                        "\"much too l\"");
+    assert_string_equal(base_log_quote(value, 8, "\x01\x01\x01"), "\"\\x01\"");
+}
+
+static void format_names_are_read(void **state) {
+    enum base_log_format format;
+
+    (void)state;
+    assert_true(base_log_format_parse("json", &format));
+    assert_int_equal(format, BASE_LOG_JSON);
+    assert_true(base_log_format_parse("logfmt", &format));
+    assert_int_equal(format, BASE_LOG_LOGFMT);
+    assert_true(base_log_format_parse("text", &format));
+    assert_int_equal(format, BASE_LOG_TEXT);
+    assert_false(base_log_format_parse("xml", &format));
+}
+
 static void the_hook_for_stderr_writes_one_line(void **state) {
-    struct base_log log = {
-        .callback = base_log_stderr, .user = (void *)(uintptr_t) "role=x", .level = BASE_LOG_INFO};
+    struct base_log_stderr_user how = {.fields = "role=x"};
+    struct base_log log = {.callback = base_log_stderr, .user = &how, .level = BASE_LOG_INFO};
     char line[500];
     ssize_t size;
     int saved = dup(STDERR_FILENO);
@@ -172,6 +263,12 @@ int main(void) {
         cmocka_unit_test(a_line_is_structured),
         cmocka_unit_test(nothing_in_a_message_can_pose_as_something_else),
         cmocka_unit_test(a_line_fits_whatever_room_there_is),
+        cmocka_unit_test(json_has_members_of_the_right_sort),
+        cmocka_unit_test(nothing_breaks_out_of_json),
+        cmocka_unit_test(a_json_line_that_does_not_fit_is_cut_at_a_member),
+        cmocka_unit_test(text_is_for_people),
+        cmocka_unit_test(values_are_quoted_where_they_must_be),
+        cmocka_unit_test(format_names_are_read),
         cmocka_unit_test(the_hook_for_stderr_writes_one_line),
     };
 
