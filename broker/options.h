@@ -15,7 +15,7 @@ struct broker_options {
     const char *port_file; /* NULL: none */
     /* Both or neither; borrowed from argv or the environment. */
     const char *key, *authorized;
-    const char *metrics;   /* where to serve them; NULL: nowhere */
+    const char *metrics; /* where to serve them; NULL: nowhere */
     enum base_log_format log_format;
     bool insecure;
     bool help, version; /* asked for: nothing else matters */
