@@ -48,8 +48,30 @@ for program in furrow-broker furrow-worker; do
     diff "$work/help" "$work/page" >&2 || fail "$program --help and $program.1 differ (< and >)"
 done
 
+# One page for all commands of furrow.
+for command in ping status explain drain; do
+    "$work/prefix/bin/furrow" $command --help
+done | options >"$work/help"
+[ -s "$work/help" ] || fail "furrow's commands say nothing"
+sed -n '/^\.It Fl/p' "$source/docs/man/furrow.1" | sed 's/\\-/--/g' | options >"$work/page"
+diff "$work/help" "$work/page" >&2 || fail "furrow COMMAND --help and furrow.1 differ (< and >)"
+for command in $("$work/prefix/bin/furrow" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
+    grep -q "^\.Cm $command\$" "$source/docs/man/furrow.1" || fail "furrow.1 lacks $command"
+done
+
 grep -o 'furrow_[a-z_]*' "$source/docs/man/furrow.h.3" | sort -u >"$work/named"
 while read -r name; do
     grep -qw "$name" "$source/libclient/include/furrow.h" ||
         fail "furrow.h.3 names $name, which furrow.h has not"
 done <"$work/named"
+# And the other way round: what furrow.h declares, or defines as a macro that is called.
+{
+    grep -A 3 '^FURROW_API' "$source/libclient/include/furrow.h" | tr '\n' ' ' |
+        sed 's/FURROW_API/\n&/g' | sed -n 's/^FURROW_API[^(]*[ *]\(furrow_[a-z_]*\)(.*/\1/p'
+    sed -n 's/^#define \(furrow_[a-z_]*\)(.*/\1/p' "$source/libclient/include/furrow.h"
+} | sort -u >"$work/declared"
+[ "$(wc -l <"$work/declared")" -gt 80 ] || fail "few declarations were found in furrow.h"
+while read -r name; do
+    grep -q "^\.Fn $name\( ,\)\{0,1\}\$" "$source/docs/man/furrow.h.3" ||
+        fail "furrow.h.3 does not name $name"
+done <"$work/declared"
