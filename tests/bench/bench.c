@@ -31,6 +31,7 @@ static struct {
     double scale;
     bool json, first;
     struct fleet fleet;
+    char url[512]; /* of the fleet, with keys if it has some */
     char directory[64];
 } bench = {.scale = 1, .first = true};
 
@@ -176,7 +177,7 @@ pid_t bench_broker_pid(void) {
 }
 
 const char *bench_fleet_url(void) {
-    return bench.fleet.url;
+    return bench.url;
 }
 
 bool bench_complain(const char *what) {
@@ -209,8 +210,40 @@ bool bench_submit_and_read(furrow_executor *executor, furrow_future **futures, i
 
 /* ------------------------------------------------------------------ executors */
 
+/* Keys for the fleet, the options that name them, and what the client's URL says of them. */
+static bool make_keys(struct fleet_options *options, char *parameters, size_t bytes) {
+    static char broker_key[128], broker_public[128], worker_key[128], authorized[128];
+    static const char *broker_more[] = {"--key", broker_key, "--authorized", authorized, NULL};
+    static const char *worker_more[] = {"--key", worker_key, "--server", broker_public, NULL};
+    const char *in = bench.directory;
+    char command[512];
+
+    snprintf(command, sizeof command, "%s keygen %s --fleet 2>/dev/null", FURROW_PATH, in);
+    snprintf(broker_key, sizeof broker_key, "%s/broker.key", in);
+    snprintf(broker_public, sizeof broker_public, "%s/broker.pub", in);
+    snprintf(worker_key, sizeof worker_key, "%s/worker.key", in);
+    snprintf(authorized, sizeof authorized, "%s/authorized", in);
+    snprintf(parameters, bytes, "?key=%s/client.key&server=%s", in, broker_public);
+    options->broker_more = broker_more;
+    options->worker_more = worker_more;
+    return system(command) == 0;
+}
+
+static void remove_keys(void) {
+    static const char *const names[] = {"broker.key", "broker.pub", "worker.key",
+                                        "worker.pub", "client.key", "client.pub",
+                                        "admin.key",  "admin.pub",  "authorized"};
+    char path[256];
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", bench.directory, names[i]);
+        unlink(path);
+    }
+}
+
 static bool start_fleet(const char *url, int workers) {
     static char listen[128];
+    char parameters[256] = "";
     struct fleet_options options = {
         .broker_path = FURROW_BROKER_PATH,
         .worker_path = FURROW_WORKER_PATH,
@@ -227,10 +260,15 @@ static bool start_fleet(const char *url, int workers) {
         snprintf(listen, sizeof listen, "ipc://%s/socket", bench.directory);
         options.listen = listen;
     }
+    if (strcmp(url, "tcp_curve") == 0 && !make_keys(&options, parameters, sizeof parameters)) {
+        fprintf(stderr, "furrow-bench: no keys\n");
+        return false;
+    }
     if (!fleet_start(&bench.fleet, &options)) {
         fprintf(stderr, "furrow-bench: %s\n", bench.fleet.error);
         return false;
     }
+    snprintf(bench.url, sizeof bench.url, "%s%s", bench.fleet.url, parameters);
     return true;
 }
 
@@ -242,18 +280,20 @@ static void stop_fleet(void) {
     unlink(path);
     snprintf(path, sizeof path, "%s/socket", bench.directory);
     unlink(path);
+    remove_keys();
     rmdir(bench.directory);
 }
 
 bool bench_open(struct bench_pool *pool, const char *url, int workers) {
     char own[64];
 
-    pool->has_fleet = strcmp(url, "tcp") == 0 || strcmp(url, "ipc") == 0;
+    pool->has_fleet =
+        strcmp(url, "tcp") == 0 || strcmp(url, "ipc") == 0 || strcmp(url, "tcp_curve") == 0;
     if (pool->has_fleet && !start_fleet(url, workers)) {
         return false;
     }
     snprintf(own, sizeof own, "%s:%d", url, workers);
-    pool->executor = furrow_open(pool->has_fleet ? bench.fleet.url : own, NULL);
+    pool->executor = furrow_open(pool->has_fleet ? bench.url : own, NULL);
     if (pool->executor == NULL) {
         fprintf(stderr, "furrow-bench: %s\n", furrow_last_error());
         if (pool->has_fleet) {

@@ -40,8 +40,9 @@ double bench_percentile(double *values, size_t count, double fraction);
 
 /* ------------------------------------------------------------------ executors */
 
-/* A pool of `workers` to measure on: url is "threads", "processes", "tcp" or "ipc" (the last two
- * start a broker and, unless `workers` is 0, workers of this machine). */
+/* A pool of `workers` to measure on: url is "threads", "processes", "tcp", "ipc" or "tcp_curve" (the
+ * last three start a broker and, unless `workers` is 0, workers of this machine; the very last with
+ * keys). */
 struct bench_pool {
     furrow_executor *executor;
     bool has_fleet;

@@ -83,6 +83,7 @@ const struct bench_case bench_time_cases[] = {
     {"threads.rtt_p50", "us", round_trip, "threads", 20000, 2},
     {"processes.rtt_p50", "us", round_trip, "processes", 20000, 2},
     {"tcp.rtt_p50", "us", round_trip, "tcp", 20000, 2},
+    {"tcp_curve.rtt_p50", "us", round_trip, "tcp_curve", 20000, 2},
     {"ipc.rtt_p50", "us", round_trip, "ipc", 20000, 2},
     {"threads.submit", "ns", caller_cost, "threads", 200000, 1},
     {"processes.submit", "ns", caller_cost, "processes", 200000, 1},
