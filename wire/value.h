@@ -52,10 +52,14 @@ enum wire_value_status wire_value_pack(struct base_buffer *out, size_t *count, b
                                        const char *format, va_list *arguments,
                                        struct wire_value_fault *fault);
 /* wire_value_pack_small packs into fixed memory: the fast path of submit. Returns the bytes written
- * and adds to *count, or SIZE_MAX if it does not fit or the format has anything but scalars, strings
- * and binary (then begin the arguments anew with wire_value_pack, which also tells the error). */
+ * and adds to *count, or SIZE_MAX if it does not fit or the format has anything but scalars, strings,
+ * binary and whole values (then begin the arguments anew with wire_value_pack, which also tells the error). */
 size_t wire_value_pack_small(uint8_t *out, size_t room, size_t *count, bool allow_pointers,
                              const char *format, va_list *arguments);
+/* wire_value_bound says how much room is enough for wire_value_pack_small with the same format and
+ * arguments, whatever the size of strings, binary and whole values (v) among them. SIZE_MAX: it would
+ * not pack them, or they are over WIRE_PAYLOAD_BYTES_MAX. */
+size_t wire_value_bound(const char *format, va_list *arguments);
 
 /* What only some callers allow when unpacking. */
 struct wire_value_keeper {

@@ -216,12 +216,26 @@ static uint8_t *write_bytes(uint8_t *at, const uint8_t *end, char letter, const 
     } else if (size <= UINT16_MAX) {
         *at++ = letter == 'B' ? 0xc5 : 0xda;
         at = wire_store16(at, (uint16_t)size);
+    } else if (size <= UINT32_MAX) {
+        *at++ = letter == 'B' ? 0xc6 : 0xdb;
+        at = wire_store32(at, (uint32_t)size);
     } else {
         return NULL;
     }
     if (size > 0) {
         memcpy(at, data, size);
     }
+    return at + size;
+}
+
+/* A value that is packed already; NULL: it does not fit, or is none. */
+static uint8_t *write_whole(uint8_t *at, const uint8_t *end, const void *data, size_t size) {
+    size_t count = 0;
+    if (data == NULL || size > (size_t)(end - at) || !wire_value_check(data, size, &count) ||
+        count != 1) {
+        return NULL;
+    }
+    memcpy(at, data, size);
     return at + size;
 }
 
@@ -265,6 +279,9 @@ static inline uint8_t *write_letter(uint8_t *at, const uint8_t *end, char letter
     case 'B':
         data = va_arg(*arguments, const void *);
         return write_bytes(at, end, letter, data, va_arg(*arguments, size_t));
+    case 'v':
+        data = va_arg(*arguments, const void *);
+        return write_whole(at, end, data, va_arg(*arguments, size_t));
     case 'p':
         data = va_arg(*arguments, void *);
         return allow_pointers ? write_pointer(at, data) : NULL;
@@ -296,4 +313,55 @@ size_t wire_value_pack_small(uint8_t *out, size_t room, size_t *count, bool allo
     }
     *count += values;
     return (size_t)(at - out);
+}
+
+/* The most that one value may become; SIZE_MAX: it is none for the fast path. */
+static size_t letter_bound(char letter, va_list *arguments) {
+    const void *data;
+    size_t size;
+    switch (letter) {
+    case 'i':
+    case 'u':
+        (void)va_arg(*arguments, uint64_t);
+        return SCALAR_BYTES_MAX;
+    case 'd':
+        (void)va_arg(*arguments, double);
+        return SCALAR_BYTES_MAX;
+    case 'b':
+        (void)va_arg(*arguments, int);
+        return SCALAR_BYTES_MAX;
+    case 'n':
+        return SCALAR_BYTES_MAX;
+    case 'p':
+        (void)va_arg(*arguments, void *);
+        return SCALAR_BYTES_MAX;
+    case 's':
+        data = va_arg(*arguments, const char *);
+        size = data == NULL ? 0 : strlen(data);
+        break;
+    case 'S':
+    case 'B':
+    case 'v':
+        (void)va_arg(*arguments, const void *);
+        size = va_arg(*arguments, size_t);
+        break;
+    default:
+        return SIZE_MAX;
+    }
+    return size > WIRE_PAYLOAD_BYTES_MAX ? SIZE_MAX : size + SCALAR_BYTES_MAX;
+}
+
+size_t wire_value_bound(const char *format, va_list *arguments) {
+    size_t bound = SCALAR_BYTES_MAX; /* so much must seem to be there even for a shorter last one */
+    for (; format != NULL && *format != 0; format++) {
+        if (*format == ' ' || *format == ',') {
+            continue;
+        }
+        size_t more = letter_bound(*format, arguments);
+        if (more == SIZE_MAX || bound + more > WIRE_PAYLOAD_BYTES_MAX) {
+            return SIZE_MAX;
+        }
+        bound += more;
+    }
+    return bound;
 }

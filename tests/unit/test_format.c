@@ -244,7 +244,10 @@ static void what_is_not_small_is_left_to_the_long_way(void **state) {
     (void)state;
     assert_int_equal(pack_small(small, sizeof small, &values, false, "[i]", I(1)), SIZE_MAX);
     assert_int_equal(pack_small(small, sizeof small, &values, false, "ix", I(1)), SIZE_MAX);
-    assert_int_equal(pack_small(small, sizeof small, &values, false, "v", "\x01", N(1)), SIZE_MAX);
+    assert_int_equal(pack_small(small, sizeof small, &values, false, "v", "\x01\x02", N(2)),
+                     SIZE_MAX);
+    assert_int_equal(pack_small(small, sizeof small, &values, false, "v", "\xc1", N(1)), SIZE_MAX);
+    assert_int_equal(pack_small(small, sizeof small, &values, false, "v", NULL, N(0)), SIZE_MAX);
     assert_int_equal(pack_small(small, sizeof small, &values, false, "p", (void *)small), SIZE_MAX);
     assert_int_equal(pack_small(small, sizeof small, &values, false, "s", NULL), SIZE_MAX);
     assert_int_equal(pack_small(small, sizeof small, &values, false, "S", NULL, N(3)), SIZE_MAX);
@@ -253,6 +256,48 @@ static void what_is_not_small_is_left_to_the_long_way(void **state) {
     assert_int_equal(pack_small(small, sizeof small, &values, false, ""), 0);
     assert_int_equal(pack_small(small, sizeof small, &values, false, NULL), 0);
     assert_int_equal(values, 7);
+}
+
+static size_t bound(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    size_t size = wire_value_bound(format, &arguments);
+    va_end(arguments);
+    return size;
+}
+
+static void what_is_large_fits_into_its_bound(void **state) {
+    static const size_t sizes[] = {0, 31, 32, 255, 256, 65535, 65536, 1 << 20};
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        uint8_t *bytes = calloc(1, sizes[i] + 1), *packed;
+        size_t values = 0, size;
+        size_t room =
+            bound("iSB v,d", I(INT64_MIN), bytes, sizes[i], bytes, sizes[i], "\x91\x05", N(2), 0.5);
+        assert_in_range(room, 2 * sizes[i], 2 * sizes[i] + 100);
+        packed = malloc(room);
+        assert_non_null(packed);
+        size = pack_small(packed, room, &values, false, "iSB v,d", I(INT64_MIN), bytes, sizes[i],
+                          bytes, sizes[i], "\x91\x05", N(2), 0.5);
+        assert_in_range(size, 2 * sizes[i], room);
+        assert_int_equal(values, 5);
+        assert_int_equal(
+            pack("iSBvd", I(INT64_MIN), bytes, sizes[i], bytes, sizes[i], "\x91\x05", N(2), 0.5),
+            WIRE_VALUE_OK);
+        out_is((const char *)packed, size);
+        free(packed);
+        free(bytes);
+    }
+}
+
+static void what_the_short_way_does_not_pack_has_no_bound(void **state) {
+    (void)state;
+    assert_int_equal(bound("[i]", I(1)), SIZE_MAX);
+    assert_int_equal(bound("x"), SIZE_MAX);
+    assert_int_equal(bound("B", "", (size_t)WIRE_PAYLOAD_BYTES_MAX + 1), SIZE_MAX);
+    assert_int_equal(bound("BB", "", N(200 << 20), "", N(100 << 20)), SIZE_MAX);
+    assert_true(bound(NULL) < 16);
+    assert_true(bound("s", NULL) < 32);
 }
 
 /* After each of them the buffer and the count are as before. */
@@ -588,6 +633,8 @@ int main(void) {
         TEST(packing_small_gives_the_same_bytes),
         TEST(packing_small_never_writes_beyond_its_room),
         TEST(what_is_not_small_is_left_to_the_long_way),
+        TEST(what_is_large_fits_into_its_bound),
+        TEST(what_the_short_way_does_not_pack_has_no_bound),
         TEST(a_format_that_is_wrong_is_refused_by_its_letter),
         TEST(an_argument_that_is_no_value_is_refused),
         TEST(whole_values_are_nested_no_deeper_than_32),
