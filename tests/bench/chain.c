@@ -297,7 +297,11 @@ const struct bench_case bench_chain_cases[] = {
     {"chain.tcp.echo_1kib", "tasks/s", chain_rate, "tcp", 100000, 1 << 10},
     {"chain.tcp.echo_16kib", "tasks/s", chain_rate, "tcp", 30000, 16 << 10},
     {"chain.tcp.echo_128kib", "tasks/s", chain_rate, "tcp", 10000, 128 << 10},
+    {"chain.ipc.echo_64kib", "GB/s", chain_bandwidth, "ipc", 20000, 1 << 16},
     {"chain.ipc.echo_1mib", "GB/s", chain_bandwidth, "ipc", 2000, 1 << 20},
+    {"chain.ipc.echo_16mib", "GB/s", chain_bandwidth, "ipc", 150, 16 << 20},
+    {"chain.tcp.echo_64kib", "GB/s", chain_bandwidth, "tcp", 20000, 1 << 16},
     {"chain.tcp.echo_1mib", "GB/s", chain_bandwidth, "tcp", 2000, 1 << 20},
+    {"chain.tcp.echo_16mib", "GB/s", chain_bandwidth, "tcp", 150, 16 << 20},
     {NULL, NULL, NULL, NULL, 0, 0},
 };
