@@ -53,6 +53,8 @@ struct engine_transport {
     /* signal asks the workers to end (SIGTERM) or ends them (SIGKILL), if they are ours. */
     void (*signal)(struct engine *engine, int signal_number);
     int (*workers_alive)(const struct engine *engine); /* -1: not known */
+    /* blob: as executor_ops has it. Any thread. May be NULL. */
+    struct wire_blob *(*blob)(struct engine *engine, size_t size);
     void (*free)(struct engine *engine);
 };
 

@@ -123,12 +123,16 @@ static furrow_status local_open(struct engine *engine) {
     if (status == FURROW_OK) {
         status = open_router(engine);
     }
+    if (status == FURROW_OK) {
+        engine_shared_open(engine);
+    }
     return status == FURROW_OK ? engine_workers_open(engine) : status;
 }
 
 /* ----------------------------------------------------------------- messages */
 
 static void send_to_worker(struct local *local, uint64_t peer, struct wire_message *message) {
+    message = wire_shared_out(local->shared, peer, message);
     /* What is for a worker that is gone is dropped, as it should be. */
     (void)wire_zmq_send(local->router, &peer, message);
     local->look = true;
@@ -190,6 +194,12 @@ static bool receive_one(struct engine *engine) {
 
     switch (wire_zmq_recv(local->router, &peer, &message)) {
     case WIRE_ZMQ_OK:
+        if (BASE_UNLIKELY(!wire_shared_in(local->shared, peer, message))) {
+            base_log(&engine->base.log, BASE_LOG_DEBUG,
+                     "a message refers to shared memory that is no more: dropped");
+            wire_message_unref(message);
+            return true;
+        }
         tell_broker(engine, peer, message);
         return true;
     case WIRE_ZMQ_MALFORMED:
@@ -310,6 +320,12 @@ static int local_workers_alive(const struct engine *engine) {
     return (int)worker_supervisor_alive(engine_local_of(engine)->supervisor);
 }
 
+static struct wire_blob *local_blob(struct engine *engine, size_t size) {
+    struct wire_shared_home *shared = engine_local_of(engine)->shared;
+
+    return shared == NULL ? NULL : wire_shared_block(wire_shared_home_heap(shared), size);
+}
+
 static void local_free(struct engine *engine) {
     struct local *local = engine_local_of(engine);
 
@@ -317,6 +333,7 @@ static void local_free(struct engine *engine) {
         return;
     }
     worker_supervisor_close(local->supervisor);
+    wire_shared_home_free(local->shared);
     broker_free(local->broker);
     engine_herald_fini(&local->herald);
     queue_fini(&local->from_client);
@@ -348,5 +365,6 @@ const struct engine_transport engine_local = {
     .leave = local_leave,
     .signal = local_signal,
     .workers_alive = local_workers_alive,
+    .blob = local_blob,
     .free = local_free,
 };

@@ -13,6 +13,7 @@
 #include "broker/core.h"
 #include "libclient/engine.h"
 #include "wire/link.h"
+#include "wire/shared.h"
 #include "wire/zmq.h"
 #include "worker/supervisor.h"
 
@@ -43,6 +44,7 @@ struct local {
     struct engine_queue from_client, from_herald, to_client, to_herald;
     struct engine_herald herald;
 
+    struct wire_shared_home *shared; /* memory for large payloads; NULL: none */
     struct worker_supervisor *supervisor;
     bool stopped;       /* they were told to end */
     unsigned wanted;    /* so many worker processes were asked for */
@@ -72,6 +74,12 @@ furrow_status engine_workers_open(struct engine *engine);
 void engine_workers_watch(struct engine *engine);
 void engine_workers_stop(struct engine *engine, uint64_t grace_ns);
 uint64_t engine_workers_deadline(const struct engine *engine);
+
+/* ---- engine_shared.c ---- */
+
+/* engine_shared_open makes the memory that is shared with the worker processes, if there is to be any
+ * and the system has it; large payloads go through the socket otherwise. */
+void engine_shared_open(struct engine *engine);
 
 /* ---- engine_local.c ---- */
 

@@ -102,6 +102,7 @@ furrow_status engine_workers_open(struct engine *engine) {
         .initializer = options->initializer == NULL ? NULL : options->initializer->name,
         .initializer_args = options->initializer_args,
         .initializer_args_size = options->initializer_args_size,
+        .home = local->shared,
         .on_demand = true,
         .log = &engine->base.log,
     };

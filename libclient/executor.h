@@ -45,6 +45,10 @@ struct executor_ops {
     furrow_status (*submit_chain)(furrow_executor *executor, furrow_future *first,
                                   furrow_future *last, size_t count);
 
+    /* blob gives memory of `size` bytes for the arguments of a large task, from where its workers get
+     * them at the least cost. Any thread. NULL, or it returns NULL: from malloc. */
+    struct wire_blob *(*blob)(furrow_executor *executor, size_t size);
+
     /* set_call makes a new future one that calls function(argument). NULL: unsupported. */
     void (*set_call)(furrow_executor *executor, furrow_future *future, void *(*function)(void *),
                      void *argument);

@@ -50,6 +50,12 @@ static furrow_status submit(furrow_executor *executor, furrow_future *future) {
     return FURROW_OK;
 }
 
+static struct wire_blob *blob(furrow_executor *executor, size_t size) {
+    struct engine *engine = engine_of(executor);
+
+    return engine->transport->blob(engine, size);
+}
+
 /* Links futures as the inbox wants them, the newest first, and returns the newest. */
 static struct base_inbox_node *link_newest_first(furrow_future *first) {
     struct base_inbox_node *newest = NULL;
@@ -223,6 +229,7 @@ static const struct executor_ops processes_ops = {
     .define = define,
     .submit = submit,
     .submit_chain = submit_chain,
+    .blob = blob,
     .cancel = cancel,
     .shutdown = shutdown_engine,
     .shutdown_within = shutdown_within,

@@ -92,6 +92,15 @@ void future_drop(furrow_future *future) {
     }
 }
 
+void future_take_blob(furrow_future *future, struct wire_blob *blob) {
+    BASE_ASSERT(future->storage == FUTURE_BORROWED && blob->size >= WIRE_LARGE_BYTES_MIN &&
+                blob->size <= WIRE_PAYLOAD_BYTES_MAX);
+    future->task.large = blob;
+    future->storage = FUTURE_BLOB;
+    future->task.data = blob->data;
+    future->task.size = (uint32_t)blob->size;
+}
+
 bool future_take_arguments(furrow_future *future, uint8_t *data, size_t size) {
     BASE_ASSERT(future->storage == FUTURE_BORROWED && size <= WIRE_PAYLOAD_BYTES_MAX);
     if (size >= WIRE_LARGE_BYTES_MIN) {
@@ -100,11 +109,10 @@ bool future_take_arguments(furrow_future *future, uint8_t *data, size_t size) {
         if (blob == NULL) {
             return false;
         }
-        future->task.large = blob;
-        future->storage = FUTURE_BLOB;
-    } else {
-        future->storage = FUTURE_ALLOCATED;
+        future_take_blob(future, blob);
+        return true;
     }
+    future->storage = FUTURE_ALLOCATED;
     future->task.data = data;
     future->task.size = (uint32_t)size;
     return true;

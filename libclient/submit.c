@@ -9,6 +9,9 @@
 #include "task/status.h"
 #include "wire/value.h"
 
+/* What a bound may be more than what comes out. */
+#define SMALL_ERROR_BYTES 32
+
 void submit_undo(furrow_future *future) {
     future_drop(future);
     future_drop(future);
@@ -18,6 +21,64 @@ void submit_undo(furrow_future *future) {
 static __attribute__((cold)) furrow_status too_big(size_t size) {
     return task_set_error(FURROW_ETOOBIG, "arguments of %zu bytes are over the limit of %u", size,
                           WIRE_PAYLOAD_BYTES_MAX);
+}
+
+/* Memory for large arguments: of the executor's own kind, if it has any. NULL: no memory. */
+static struct wire_blob *blob_new(furrow_executor *executor, size_t size) {
+    struct wire_blob *blob =
+        executor->ops->blob == NULL ? NULL : executor->ops->blob(executor, size);
+
+    return blob != NULL ? blob : wire_blob_new(size);
+}
+
+/* Packs large arguments where they stay. False: they are not large, or not of the simple kind, or there
+ * is no memory; nothing has happened. */
+static bool pack_blob(furrow_future *future, const void *head, size_t head_size, const char *format,
+                      va_list *arguments) {
+    struct wire_blob *blob;
+    size_t bound, size, count = 0;
+    va_list again;
+
+    va_copy(again, *arguments);
+    bound = wire_value_bound(format, &again);
+    va_end(again);
+    if (bound > WIRE_PAYLOAD_BYTES_MAX - head_size ||
+        bound + head_size < WIRE_LARGE_BYTES_MIN + SMALL_ERROR_BYTES) {
+        return false;
+    }
+    blob = blob_new(future->executor, head_size + bound);
+    if (blob == NULL) {
+        return false;
+    }
+    if (head_size > 0) {
+        memcpy(blob->data, head, head_size);
+    }
+    va_copy(again, *arguments);
+    size = wire_value_pack_small(blob->data + head_size, bound, &count,
+                                 future->executor->ops->allow_pointers, format, &again);
+    va_end(again);
+    if (size == SIZE_MAX || head_size + size < WIRE_LARGE_BYTES_MIN) {
+        wire_blob_unref(blob);
+        return false;
+    }
+    blob->size = head_size + size;
+    future_take_blob(future, blob);
+    return true;
+}
+
+/* Makes packed arguments those of the future. Takes over the bytes on success; false: no memory. */
+static bool take_bytes(furrow_future *future, uint8_t *data, size_t size) {
+    if (size >= WIRE_LARGE_BYTES_MIN && future->executor->ops->blob != NULL) {
+        struct wire_blob *blob = future->executor->ops->blob(future->executor, size);
+
+        if (blob != NULL) {
+            memcpy(blob->data, data, size);
+            free(data);
+            future_take_blob(future, blob);
+            return true;
+        }
+    }
+    return future_take_arguments(future, data, size);
 }
 
 /* Arguments that are too many for the inside of a future, or wrong. */
@@ -32,6 +93,9 @@ static __attribute__((noinline)) furrow_status pack_outside(furrow_future *futur
     uint8_t *data;
     size_t size;
 
+    if (pack_blob(future, head, head_size, format, arguments)) {
+        return FURROW_OK;
+    }
     base_buffer_init(&buffer);
     base_buffer_append(&buffer, head, head_size);
     packed = wire_value_pack(&buffer, &count, future->executor->ops->allow_pointers, format,
@@ -45,7 +109,7 @@ static __attribute__((noinline)) furrow_status pack_outside(furrow_future *futur
     } else {
         status = FURROW_OK;
         data = base_buffer_detach(&buffer, &size);
-        if (data != NULL && !future_take_arguments(future, data, size)) {
+        if (data != NULL && !take_bytes(future, data, size)) {
             free(data);
             status = task_set_plain_error(FURROW_ENOMEM);
         }
@@ -98,6 +162,16 @@ static furrow_status take_packed(furrow_future *future, const void *arguments, s
             memcpy(future->bytes, arguments, size);
         }
         future->task.size = (uint32_t)size;
+        return FURROW_OK;
+    }
+    if (size >= WIRE_LARGE_BYTES_MIN) {
+        struct wire_blob *blob = blob_new(future->executor, size);
+
+        if (blob == NULL) {
+            return task_set_plain_error(FURROW_ENOMEM);
+        }
+        memcpy(blob->data, arguments, size);
+        future_take_blob(future, blob);
         return FURROW_OK;
     }
     data = malloc(size);

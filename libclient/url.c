@@ -24,6 +24,7 @@ enum parameter {
     CONNECT_TIMEOUT,
     KEY,
     SERVER,
+    SHARED_MEMORY,
 };
 
 static const struct {
@@ -41,6 +42,7 @@ static const struct {
     {"connect_timeout", CONNECT_TIMEOUT},
     {"key", KEY},
     {"server", SERVER},
+    {"shared_memory", SHARED_MEMORY},
 };
 
 struct parser {
@@ -260,6 +262,8 @@ static furrow_status read_value(struct parser *parser, enum parameter parameter,
         return read_text(parser, name, value, &options->key);
     case SERVER:
         return read_text(parser, name, value, &options->server_key);
+    case SHARED_MEMORY:
+        return read_number(parser, name, value, &options->shared_memory);
     case CONNECT_TIMEOUT:
         break;
     }
@@ -308,6 +312,11 @@ static furrow_status check_options(const struct parser *parser) {
     }
     if (status == FURROW_OK) {
         status = check_least(parser, "max_pending", options->max_pending);
+    }
+    if (status == FURROW_OK && options->shared_memory != FURROW_DEFAULT &&
+        options->shared_memory < 0) {
+        status = fail(parser, FURROW_EINVAL, "shared_memory %d: must be at least 0",
+                      options->shared_memory);
     }
     if (status == FURROW_OK && !(options->connect_timeout >= 0)) {
         status = fail(parser, FURROW_EINVAL, "connect_timeout is negative or not a number");

@@ -61,6 +61,8 @@ furrow_task *task_context_new(const struct task_context_config *config) {
     context->local = config->local;
     context->host = config->host == NULL ? "" : config->host;
     context->pid = config->pid;
+    context->blob = config->blob;
+    context->blob_user = config->blob_user;
     atomic_init(&context->never, 0);
     error.code = FURROW_ENOMEM;
     error.message = (struct wire_text){text, sizeof text - 1};
@@ -82,6 +84,7 @@ void task_context_free(furrow_task *context) {
     }
     BASE_ASSERT(!context->running);
     arena_clear(&context->arena);
+    task_result_forget(context);
     free(context->arena.first);
     base_buffer_fini(&context->result);
     base_buffer_fini(&context->chunk);
@@ -96,6 +99,13 @@ static struct task_outcome give(furrow_task *context, enum wire_kind kind, struc
                                 size_t at) {
     context->outcome_in = in;
     context->outcome = (struct task_outcome){kind, in->data + at, in->size - at};
+    return context->outcome;
+}
+
+static struct task_outcome give_blob(furrow_task *context) {
+    context->outcome_in = NULL;
+    context->outcome = (struct task_outcome){WIRE_KIND_VALUE, context->result_blob->data,
+                                             context->result_blob->size};
     return context->outcome;
 }
 
@@ -150,6 +160,9 @@ static inline struct task_outcome conclude(furrow_task *context, int returned) {
     if (!context->end.returned) {
         return give_nil(context);
     }
+    if (BASE_UNLIKELY(context->result_blob != NULL)) {
+        return give_blob(context);
+    }
     return give(context, WIRE_KIND_VALUE, &context->result, context->result_at);
 }
 
@@ -160,6 +173,7 @@ static inline struct task_outcome run_one(furrow_task *context) {
 
     memset(&context->end, 0, sizeof context->end);
     arena_clear(&context->arena);
+    task_result_forget(context);
     if (BASE_UNLIKELY(context->result.allocated > TASK_KEEP_BYTES)) {
         base_buffer_clear(&context->result);
         base_buffer_trim(&context->result, TASK_KEEP_BYTES);
@@ -254,7 +268,8 @@ struct task_outcome task_run(furrow_task *context, const struct task_call *call)
     context->arguments_state = TASK_ARGUMENTS_UNCHECKED;
     context->attempt = call->attempt;
     context->cancel = call->cancel == NULL ? &context->never : call->cancel;
-    if (BASE_UNLIKELY((call->flags & WIRE_FLAG_CHUNK) != 0)) {
+    context->in_chunk = (call->flags & WIRE_FLAG_CHUNK) != 0;
+    if (BASE_UNLIKELY(context->in_chunk)) {
         return run_chunk(context);
     }
     return run_one(context);
@@ -278,6 +293,20 @@ struct wire_blob *task_detach(furrow_task *context) {
     struct detached *detached;
     size_t size;
 
+    if (context->result_blob != NULL && context->outcome.data == context->result_blob->data) {
+        struct wire_blob *blob = context->result_blob;
+
+        context->result_blob = NULL;
+        return blob;
+    }
+    if (context->blob != NULL && context->outcome.size >= WIRE_LARGE_BYTES_MIN) {
+        struct wire_blob *blob = context->blob(context->blob_user, context->outcome.size);
+
+        if (blob != NULL) {
+            memcpy(blob->data, context->outcome.data, context->outcome.size);
+            return blob;
+        }
+    }
     if (context->outcome_in == NULL) {
         return wire_blob_copy(context->outcome.data, context->outcome.size);
     }

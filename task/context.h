@@ -15,10 +15,16 @@
 
 #include "wire/message.h"
 
+/* Where large results are put, so that they need not be copied on their way: a blob of `size` bytes, which
+ * may be made shorter. NULL: there is none, and malloc will do. */
+typedef struct wire_blob *task_blob_function(void *user, size_t size);
+
 struct task_context_config {
-    bool local;       /* pointers (p) may be passed: `threads:` */
-    const char *host; /* for errors; borrowed for the context's life; NULL: "" */
-    int64_t pid;      /* likewise */
+    bool local;               /* pointers (p) may be passed: `threads:` */
+    const char *host;         /* for errors; borrowed for the context's life; NULL: "" */
+    int64_t pid;              /* likewise */
+    task_blob_function *blob; /* NULL: none */
+    void *blob_user;
 };
 
 /* task_context_new makes a context. NULL: no memory. One thread at a time may use it. */

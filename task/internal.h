@@ -45,25 +45,37 @@ struct furrow_task {
     enum task_arguments arguments_state;
     bool local;
     bool running;
+    bool in_chunk; /* it is one call of several: their results are to lie in a row */
     /* what becomes of it */
     struct task_end end;
     struct base_buffer result; /* TASK_HEAD_BYTES, then what was packed */
     size_t result_at;
+    struct wire_blob *result_blob; /* the result is here instead; NULL: it is not */
     int32_t code;
     struct task_arena arena;
     struct base_buffer chunk; /* the outcome of a chunk as it grows */
     struct base_buffer error; /* an encoded wire_error */
     /* the outcome that was given out, for task_detach */
-    struct base_buffer *outcome_in; /* NULL: it can only be copied */
+    struct base_buffer *outcome_in; /* NULL: it is in result_blob, or can only be copied */
     struct task_outcome outcome;
     /* of the context itself */
     const char *host;
     int64_t pid;
+    task_blob_function *blob;
+    void *blob_user;
     atomic_uint never;            /* stands in for a missing cancel word */
     struct base_buffer no_memory; /* an encoded wire_error that says so */
     char own_text[TASK_OWN_TEXT_BYTES];
     char message[WIRE_TEXT_BYTES_MAX + 1];
 };
+
+/* task_result_forget lets go of a result in a blob. */
+static inline void task_result_forget(furrow_task *task) {
+    if (BASE_UNLIKELY(task->result_blob != NULL)) {
+        wire_blob_unref(task->result_blob);
+        task->result_blob = NULL;
+    }
+}
 
 /* task_arena_get returns memory that lives until the task ends, NULL without memory. */
 void *task_arena_get(struct task_arena *arena, size_t size);

@@ -119,6 +119,7 @@ static void result_taken(furrow_task *task, size_t count) {
 static uint8_t *result_begin(furrow_task *task) {
     uint8_t *at;
 
+    task_result_forget(task);
     base_buffer_clear(&task->result);
     at = base_buffer_reserve(&task->result, TASK_HEAD_BYTES + TASK_SMALL_BYTES);
     if (at == NULL) {
@@ -126,6 +127,48 @@ static uint8_t *result_begin(furrow_task *task) {
     }
     base_buffer_commit(&task->result, TASK_HEAD_BYTES);
     return at + TASK_HEAD_BYTES;
+}
+
+/* A blob for a large result of up to `size` bytes; NULL: it is not large, or there is none. */
+static struct wire_blob *result_blob(furrow_task *task, size_t size) {
+    if (task->blob == NULL || task->in_chunk || size < WIRE_LARGE_BYTES_MIN) {
+        return NULL;
+    }
+    return task->blob(task->blob_user, size);
+}
+
+static void result_taken_in(furrow_task *task, struct wire_blob *blob, size_t size) {
+    blob->size = size;
+    task->result_blob = blob;
+    task->end.returned = true;
+    task->end.return_failed = false;
+}
+
+/* Packs one large value where it stays. False: it is not of that kind; nothing has happened. */
+static bool return_blob(furrow_task *task, const char *format, va_list *arguments) {
+    size_t count = 0, bound, size;
+    struct wire_blob *blob;
+    va_list again;
+
+    if (task->blob == NULL) {
+        return false;
+    }
+    va_copy(again, *arguments);
+    bound = wire_value_bound(format, &again);
+    va_end(again);
+    blob = bound == SIZE_MAX ? NULL : result_blob(task, bound);
+    if (blob == NULL) {
+        return false;
+    }
+    va_copy(again, *arguments);
+    size = wire_value_pack_small(blob->data, bound, &count, task->local, format, &again);
+    va_end(again);
+    if (size == SIZE_MAX || count != 1 || size < WIRE_LARGE_BYTES_MIN) {
+        wire_blob_unref(blob);
+        return false;
+    }
+    result_taken_in(task, blob, size);
+    return true;
 }
 
 /* Packs what is not small, or says what is wrong with it. */
@@ -167,7 +210,8 @@ int furrow_task_return(furrow_task *task, const char *format, ...) {
         return FURROW_OK;
     }
     va_start(arguments, format);
-    status = return_slowly(task, format, &arguments);
+    status =
+        return_blob(task, format, &arguments) ? FURROW_OK : return_slowly(task, format, &arguments);
     va_end(arguments);
     return status;
 }
@@ -236,6 +280,7 @@ int furrow_task_returnf(furrow_task *task, const char *printf_format, ...) {
 }
 
 int furrow_task_return_packed(furrow_task *task, const void *data, size_t size) {
+    struct wire_blob *blob;
     size_t count = 0;
 
     if (size > WIRE_PAYLOAD_BYTES_MAX) {
@@ -247,6 +292,13 @@ int furrow_task_return_packed(furrow_task *task, const void *data, size_t size) 
         return result_refused(task,
                               task_set_error(FURROW_EARGS, "result of %s: not one packed value",
                                              task->function->name));
+    }
+    task_result_forget(task);
+    blob = result_blob(task, size);
+    if (blob != NULL) {
+        memcpy(blob->data, data, size);
+        result_taken_in(task, blob, size);
+        return FURROW_OK;
     }
     if (result_begin(task) == NULL || !base_buffer_append(&task->result, data, size)) {
         return result_refused(task, task_set_plain_error(FURROW_ENOMEM));

@@ -12,6 +12,7 @@
 #include <zmq.h>
 
 #include "base/entropy.h"
+#include "wire/shared.h"
 #include "worker/process.h"
 
 /* How long threads may take to end that have nothing to do any more. */
@@ -53,10 +54,11 @@ static void hold_lifeline(void) {
 
 /* The processes that tasks start have no part in this. False: a descriptor is missing. */
 static bool hide_fds(const struct worker_settings *settings) {
-    int last = settings->arguments ? WORKER_FD_ARGS : WORKER_FD_BOX;
+    for (int fd = WORKER_FD_LIFELINE; fd <= WORKER_FD_OWN; fd++) {
+        bool there = fd <= WORKER_FD_BOX || (fd == WORKER_FD_ARGS && settings->arguments) ||
+                     (fd > WORKER_FD_ARGS && settings->shared);
 
-    for (int fd = WORKER_FD_LIFELINE; fd <= last; fd++) {
-        if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+        if (there && fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
             return false;
         }
     }
@@ -84,6 +86,23 @@ static bool map_box(struct worker_process *process) {
 
     process->box = box == MAP_FAILED ? NULL : box;
     return process->box != NULL && process->box->slot_count == process->settings.threads;
+}
+
+/* Without it large payloads go through the socket. */
+static void map_shared(struct worker_process *process) {
+    int error;
+
+    if (!process->settings.shared) {
+        return;
+    }
+    error = wire_shared_own_open(WORKER_FD_HOME, WORKER_FD_OWN, &process->shared);
+    if (error != 0) {
+        process->shared = NULL;
+        base_log(&process->log, BASE_LOG_WARN,
+                 "no shared memory, large payloads go through the socket: %s", strerror(error));
+    }
+    (void)close(WORKER_FD_HOME);
+    (void)close(WORKER_FD_OWN);
 }
 
 static bool make_no_memory(struct worker_process *process) {
@@ -181,6 +200,7 @@ static bool open_process(struct worker_process *process) {
         fail(strerror(error));
         return false;
     }
+    map_shared(process);
     if (!load_functions(process)) {
         return false;
     }
@@ -208,6 +228,7 @@ static void close_process(struct worker_process *process) {
         (void)zmq_ctx_term(process->zmq);
     }
     task_function_list_fini(&process->functions);
+    wire_shared_own_close(process->shared);
     base_buffer_fini(&process->no_memory);
     base_wake_close(&process->wake);
     /* process->modules stays: what they have registered with atexit has to run. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "wire/shared.h"
 #include "worker/process.h"
 
 /* Outcomes between inline and this size share chunks; larger ones are detached from the context. */
@@ -267,6 +268,10 @@ static void lane_abandon(void *owner, struct base_work *work) {
 
 /* ---- opening and closing ---- */
 
+static struct wire_blob *shared_blob(void *user, size_t size) {
+    return wire_shared_block(user, size);
+}
+
 static void lanes_free(struct worker_process *process) {
     for (unsigned i = 0; i < process->settings.threads; i++) {
         chunk_unref(process->lanes[i].chunk);
@@ -278,7 +283,12 @@ static void lanes_free(struct worker_process *process) {
 }
 
 int worker_lanes_open(struct worker_process *process) {
-    struct task_context_config config = {.host = process->host, .pid = getpid()};
+    struct task_context_config config = {
+        .host = process->host,
+        .pid = getpid(),
+        .blob = process->shared == NULL ? NULL : shared_blob,
+        .blob_user = process->shared == NULL ? NULL : wire_shared_own_heap(process->shared),
+    };
     struct base_pool_options options = {
         .max_threads = process->settings.threads,
         .eager = true,

@@ -439,6 +439,7 @@ static bool begin(struct worker_process *process) {
         return false;
     }
     process->dealer.zmq = process->zmq;
+    process->dealer.shared = process->shared;
     process->dealer.endpoint = process->settings.endpoint;
     if (!load_keys(process)) {
         return false;

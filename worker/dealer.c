@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <zmq.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
+#include "wire/shared.h"
 #include "wire/zmq.h"
 
 /* The monitoring ends first: ZeroMQ's I/O thread would block for ever in sending an event to a monitor
@@ -70,6 +72,7 @@ int worker_dealer_open(struct worker_dealer *dealer) {
 
 void worker_dealer_send(struct worker_dealer *dealer, struct wire_message *message) {
     if (dealer->socket != NULL) {
+        message = wire_shared_own_out(dealer->shared, message);
         (void)wire_zmq_send(dealer->socket, NULL, message);
         dealer->look = true;
     }
@@ -83,7 +86,11 @@ enum worker_dealer_received worker_dealer_receive(struct worker_dealer *dealer,
     }
     switch (wire_zmq_recv(dealer->socket, NULL, message)) {
     case WIRE_ZMQ_OK:
-        return WORKER_DEALER_MESSAGE;
+        if (BASE_LIKELY(wire_shared_own_in(dealer->shared, *message))) {
+            return WORKER_DEALER_MESSAGE;
+        }
+        wire_message_unref(*message);
+        return WORKER_DEALER_LOST;
     case WIRE_ZMQ_MALFORMED:
     case WIRE_ZMQ_NOMEM:
         return WORKER_DEALER_LOST;

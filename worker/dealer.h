@@ -16,6 +16,7 @@ struct worker_dealer {
     struct wire_handshake handshake;
     const char *hopeless;   /* why there will never be a connection; NULL: there may */
     void *socket, *monitor; /* NULL: there are none */
+    struct wire_shared_own *shared; /* memory for large payloads, borrowed; NULL: none */
     int socket_fd, monitor_fd;
     unsigned count; /* sockets so far: names the monitors' addresses */
     /* Whether there may be something: ZeroMQ's descriptors only tell of changes, and sending may have

@@ -121,6 +121,7 @@ struct worker_process {
     struct base_buffer no_memory; /* an encoded wire_error */
     char host[256];
     struct worker_box *box;
+    struct wire_shared_own *shared; /* memory for large payloads; NULL: none */
 
     /* the I/O thread's */
     struct worker_core *core;

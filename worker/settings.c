@@ -60,6 +60,9 @@ static void add_all(struct base_buffer *out, unsigned *count,
     if (settings->arguments) {
         add(out, count, "arguments=%d", (int)WORKER_FD_ARGS);
     }
+    if (settings->shared) {
+        add(out, count, "shared=%d", (int)WORKER_FD_OWN);
+    }
     for (uint32_t i = 0; i < settings->module_count; i++) {
         add(out, count, "module=%s", settings->modules[i]);
     }
@@ -138,6 +141,8 @@ static bool parse_one(struct worker_settings *settings, const char *key, size_t 
         return base_log_level_parse(value, &settings->log_level);
     } else if (KEY("arguments")) {
         settings->arguments = true;
+    } else if (KEY("shared")) {
+        settings->shared = true;
     } else if (KEY("module")) {
         settings->modules[settings->module_count++] = value;
     } else if (KEY("tag")) {

@@ -62,7 +62,7 @@ int worker_memory_fd(const char *name, const void *data, size_t size) {
 
 /* The child's ends. */
 struct ends {
-    int lifeline_fd, control_fd, box_fd, arguments_fd;
+    int lifeline_fd, control_fd, box_fd, arguments_fd, home_fd, own_fd;
 };
 
 static int connect_ends(struct worker_spawned *spawned, struct ends *ends, unsigned threads) {
@@ -99,7 +99,9 @@ static int connect_ends(struct worker_spawned *spawned, struct ends *ends, unsig
 
 /* What the child finds: its ends at their places, nothing to read, and no other descriptor. */
 static int make_actions(posix_spawn_file_actions_t *actions, const struct ends *ends) {
-    int last = ends->arguments_fd >= 0 ? WORKER_FD_ARGS : WORKER_FD_BOX;
+    int last = ends->own_fd >= 0         ? WORKER_FD_OWN
+               : ends->arguments_fd >= 0 ? WORKER_FD_ARGS
+                                         : WORKER_FD_BOX;
     int error = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
 
     if (error == 0) {
@@ -113,6 +115,14 @@ static int make_actions(posix_spawn_file_actions_t *actions, const struct ends *
     }
     if (error == 0 && ends->arguments_fd >= 0) {
         error = posix_spawn_file_actions_adddup2(actions, ends->arguments_fd, WORKER_FD_ARGS);
+    } else if (error == 0) {
+        error = posix_spawn_file_actions_addclose(actions, WORKER_FD_ARGS);
+    }
+    if (error == 0 && ends->own_fd >= 0) {
+        error = posix_spawn_file_actions_adddup2(actions, ends->home_fd, WORKER_FD_HOME);
+    }
+    if (error == 0 && ends->own_fd >= 0) {
+        error = posix_spawn_file_actions_adddup2(actions, ends->own_fd, WORKER_FD_OWN);
     }
     if (error == 0) {
         error = posix_spawn_file_actions_addclosefrom_np(actions, last + 1);
@@ -202,15 +212,22 @@ static void kill_unwatched(pid_t pid) {
     }
 }
 
-int worker_spawn(const struct worker_settings *settings, const char *program, const char *argv0,
-                 int arguments_fd, struct worker_spawned *spawned) {
-    struct ends ends = {-1, -1, -1, arguments_fd};
-    char **argv = worker_settings_print(settings, argv0);
+int worker_spawn(const struct worker_settings *given, const char *program, const char *argv0,
+                 int arguments_fd, struct wire_shared_home *home, struct worker_spawned *spawned) {
+    struct ends ends = {-1, -1, -1, arguments_fd, -1, -1};
+    struct worker_settings full = *given, *settings = &full;
     char path[PATH_MAX];
     int error = ENOMEM;
+    char **argv;
 
     *spawned =
         (struct worker_spawned){.pid_fd = -1, .lifeline_fd = -1, .control_fd = -1, .exact = false};
+    if (home != NULL) {
+        ends.home_fd = wire_shared_home_fd(home);
+        spawned->guest = wire_shared_admit(home, settings->session, &ends.own_fd);
+        full.shared = spawned->guest != NULL;
+    }
+    argv = worker_settings_print(settings, argv0);
     if (argv != NULL) {
         error = connect_ends(spawned, &ends, settings->threads);
     }
@@ -227,6 +244,7 @@ int worker_spawn(const struct worker_settings *settings, const char *program, co
     close_fd(&ends.lifeline_fd);
     close_fd(&ends.control_fd);
     close_fd(&ends.box_fd);
+    close_fd(&ends.own_fd);
     free(argv);
     if (error != 0) {
         worker_spawned_close(spawned, settings->threads);
@@ -242,4 +260,6 @@ void worker_spawned_close(struct worker_spawned *spawned, unsigned threads) {
         (void)munmap(spawned->box, worker_box_bytes(threads));
         spawned->box = NULL;
     }
+    wire_shared_dismiss(spawned->guest);
+    spawned->guest = NULL;
 }

@@ -51,6 +51,7 @@ struct worker_supervisor {
     struct worker_settings settings; /* with everything but the session and the name */
     char *program, *argv0, *name;
     const struct base_log *log;
+    struct wire_shared_home *home; /* NULL: no memory is shared */
     unsigned count, want;
     unsigned started; /* children so far: the number in the next one's name */
     int epoll_fd;
@@ -148,6 +149,7 @@ int worker_supervisor_open(const struct worker_supervisor_config *config,
     supervisor->arguments_fd = -1;
     supervisor->epoll_fd = -1;
     supervisor->log = config->log;
+    supervisor->home = config->home;
     supervisor->count = config->count;
     supervisor->want = config->on_demand ? 0 : config->count;
     if (!settings_copy(supervisor, config)) {
@@ -409,7 +411,7 @@ static int start(struct worker_supervisor *supervisor, struct child *child) {
         return errno;
     }
     error = worker_spawn(&settings, supervisor->program, supervisor->argv0,
-                         supervisor->arguments_fd, &child->spawned);
+                         supervisor->arguments_fd, supervisor->home, &child->spawned);
     if (error != 0) {
         return error;
     }

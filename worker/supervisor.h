@@ -23,6 +23,7 @@
 #include "wire/message.h"
 
 struct worker_supervisor;
+struct wire_shared_home;
 
 /* Everything in it is copied by worker_supervisor_open, except `log`, which is borrowed. */
 struct worker_supervisor_config {
@@ -41,10 +42,12 @@ struct worker_supervisor_config {
     const char *initializer; /* a task function that each child runs first; NULL: none */
     const void *initializer_args;
     size_t initializer_args_size;
-    uint64_t tasks_max;         /* each child is replaced after so many; 0: never */
-    uint64_t grace_ns;          /* see worker/core.h; 0: the default */
-    bool on_demand;             /* start no child before worker_supervisor_want */
-    const struct base_log *log; /* also for what children say; NULL: nothing is logged */
+    uint64_t tasks_max;            /* each child is replaced after so many; 0: never */
+    uint64_t grace_ns;             /* see worker/core.h; 0: the default */
+    struct wire_shared_home *home; /* memory to be shared with the children, borrowed until close;
+                                      NULL: none */
+    bool on_demand;                /* start no child before worker_supervisor_want */
+    const struct base_log *log;    /* also for what children say; NULL: nothing is logged */
 };
 
 #define WORKER_CHILDREN_MAX 1024u

@@ -18,6 +18,8 @@ enum worker_fd {
     WORKER_FD_CONTROL = 4,  /* a SOCK_SEQPACKET for records, in both directions */
     WORKER_FD_BOX = 5,      /* the black box, a memfd */
     WORKER_FD_ARGS = 6,     /* the initializer's arguments, a memfd; only if there are any */
+    WORKER_FD_HOME = 7,     /* memory shared with the supervisor (wire/shared.h): its own, */
+    WORKER_FD_OWN = 8,      /* and the child's; only if it is shared */
 };
 /* Others than these may not be below, while a child is being spawned. */
 #define WORKER_FD_FREE 10
@@ -35,6 +37,7 @@ struct worker_settings {
     uint64_t grace_ns;
     enum base_log_level log_level;
     bool arguments; /* WORKER_FD_ARGS is there */
+    bool shared;    /* WORKER_FD_HOME and WORKER_FD_OWN are there */
     const char **modules;
     const char **tags;
     uint32_t module_count, tag_count;

@@ -231,12 +231,16 @@ typedef struct furrow_options {
                                default: the environment variable FURROW_KEY, else no encryption */
     const char *server_key; /* with a key: the broker's public one, as text or as a file; default:
                                FURROW_SERVER_KEY */
+    int shared_memory; /* `processes:` MiB of memory, at most, in which this process and each worker
+                          process hand over large arguments and results; 0: none, they go through
+                          sockets, as also do those for which there is no room; default 1024, or a
+                          quarter of the machine's memory if that is less */
 } furrow_options;
 
 #define FURROW_OPTIONS_INIT                                                                        \
     {                                                                                              \
         FURROW_DEFAULT, FURROW_DEFAULT, FURROW_DEFAULT, false, NULL, NULL, NULL, NULL, 0, 0,       \
-            FURROW_DEFAULT, NULL, NULL, FURROW_LOG_WARN, NULL, NULL                                \
+            FURROW_DEFAULT, NULL, NULL, FURROW_LOG_WARN, NULL, NULL, FURROW_DEFAULT                \
     }
 
 /* furrow_init must be the first call in main() of a program that uses `processes:`, since its
@@ -247,8 +251,8 @@ FURROW_API void furrow_init(int *argc, char ***argv);
  *
  * url      scheme and parameters: `threads[:N]`, `processes[:N]`, `tcp://host:port`, `ipc://path`;
  *          then `?name=value&...` with max_workers, threads (threads_per_worker), max_tasks_per_child,
- *          strict (0|1), module, thread_name_prefix, max_pending, connect_timeout, key, server
- *          (server_key; in a URL letters like & and % are written %26 and %25).
+ *          strict (0|1), module, thread_name_prefix, max_pending, connect_timeout, shared_memory, key,
+ *          server (server_key; in a URL letters like & and % are written %26 and %25).
  *          NULL: the environment variable FURROW_EXECUTOR, else `processes:`.
  * options  NULL for the defaults.
  *
