@@ -14,8 +14,8 @@ struct worker_dealer {
     const char *endpoint;           /* borrowed */
     const struct wire_curve *curve; /* keys for it, borrowed; NULL: none */
     struct wire_handshake handshake;
-    const char *hopeless;   /* why there will never be a connection; NULL: there may */
-    void *socket, *monitor; /* NULL: there are none */
+    const char *hopeless;           /* why there will never be a connection; NULL: there may */
+    void *socket, *monitor;         /* NULL: there are none */
     struct wire_shared_own *shared; /* memory for large payloads, borrowed; NULL: none */
     int socket_fd, monitor_fd;
     unsigned count; /* sockets so far: names the monitors' addresses */

@@ -655,6 +655,105 @@ static void a_large_outcome_is_detached_without_a_copy(void **state) {
     wire_blob_unref(detached);
 }
 
+struct store {
+    struct wire_blob *given; /* the last one; not a reference */
+    unsigned count;
+    bool empty;
+};
+
+static struct wire_blob *store_blob(void *user, size_t size) {
+    struct store *store = user;
+
+    if (store->empty) {
+        return NULL;
+    }
+    store->count++;
+    store->given = wire_blob_new(size);
+    return store->given;
+}
+
+static const uint8_t many_bytes[WIRE_LARGE_BYTES_MIN];
+
+static int large_value(furrow_task *task) {
+    return furrow_task_return(task, "B", many_bytes, sizeof many_bytes);
+}
+static int large_values(furrow_task *task) {
+    return furrow_task_return(task, "iB", (int64_t)1, many_bytes, sizeof many_bytes);
+}
+static int large_then_small(furrow_task *task) {
+    (void)large_value(task);
+    return furrow_task_return(task, "i", (int64_t)5);
+}
+static int large_then_failure(furrow_task *task) {
+    (void)large_value(task);
+    return furrow_task_fail(task, 9, "no");
+}
+
+/* Each result in turn, and a chunk of them: it is detached as a blob of the store's if it is large. */
+static void a_large_outcome_is_put_where_the_owner_says(void **state) {
+    static const struct {
+        furrow_function function;
+        bool stored, in_place;
+    } cases[] = {
+        {{"large_value", large_value, NULL, 0}, true, true},
+        {{"large_values", large_values, NULL, 0}, true, false},
+        {{"large_then_small", large_then_small, NULL, 0}, false, false},
+        {{"large_then_failure", large_then_failure, NULL, 0}, false, false},
+    };
+    struct store store = {0};
+    struct task_context_config config = {.blob = store_blob, .blob_user = &store};
+    furrow_task *context = task_context_new(&config);
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        store.empty = round == 1;
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            struct task_call call = {.function = &cases[i].function, .attempt = 1};
+            struct task_outcome outcome = task_run(context, &call);
+            const void *bytes = NULL;
+            size_t size = outcome.size;
+            struct wire_blob *blob = task_detach(context);
+            assert_non_null(blob);
+            assert_int_equal(blob->size, size);
+            assert_int_equal(blob == store.given, cases[i].stored && !store.empty);
+            if (cases[i].in_place && !store.empty) {
+                assert_ptr_equal(blob->data, outcome.data);
+            }
+            if (i == 0) {
+                assert_int_equal(furrow_unpack(blob->data, blob->size, "B", &bytes, &size),
+                                 FURROW_OK);
+                assert_int_equal(size, sizeof many_bytes);
+            }
+            wire_blob_unref(blob);
+            store.given = NULL;
+        }
+    }
+    assert_true(store.count > 0);
+    task_context_free(context);
+}
+
+static void large_results_of_a_chunk_lie_in_a_row(void **state) {
+    static const furrow_function function = {"large_value", large_value, NULL, 0};
+    struct store store = {0};
+    struct task_context_config config = {.blob = store_blob, .blob_user = &store};
+    furrow_task *context = task_context_new(&config);
+    struct task_call call = {.function = &function,
+                             .arguments = "\x93\x90\x90\x90",
+                             .size = 4,
+                             .flags = WIRE_FLAG_CHUNK,
+                             .attempt = 1};
+    struct task_outcome outcome = task_run(context, &call);
+    struct wire_blob *blob = task_detach(context);
+    size_t values;
+    (void)state;
+    assert_int_equal(outcome.kind, WIRE_KIND_VALUE);
+    assert_int_equal(store.count, 1);
+    assert_ptr_equal(blob, store.given);
+    assert_in_range(blob->size, 3 * sizeof many_bytes, 3 * sizeof many_bytes + 100);
+    assert_true(wire_value_check(blob->data, blob->size, &values) && values == 1);
+    wire_blob_unref(blob);
+    task_context_free(context);
+}
+
 static void an_ordinary_task_allocates_nothing(void **state) {
     struct fixture *fixture = *state;
     struct task_call call = {.function = F(join), .attempt = 1};
@@ -748,6 +847,8 @@ int main(void) {
         TEST(a_malformed_chunk_is_one_error),
         TEST(a_chunk_that_is_asked_to_end_makes_no_further_calls),
         TEST(a_large_outcome_is_detached_without_a_copy),
+        cmocka_unit_test(a_large_outcome_is_put_where_the_owner_says),
+        cmocka_unit_test(large_results_of_a_chunk_lie_in_a_row),
         TEST(an_ordinary_task_allocates_nothing),
         TEST(without_memory_a_task_has_an_error_or_its_value),
         TEST(a_context_that_can_not_be_made_leaves_nothing),

@@ -61,7 +61,7 @@ static void schemes_and_addresses_are_read(void **state) {
 static void parameters_are_read(void **state) {
     (void)state;
     good("processes?max_workers=3&threads=4&max_tasks_per_child=5&strict=1&module=./a%20b.so"
-         "&thread_name_prefix=pre&max_pending=6&connect_timeout=0.25");
+         "&thread_name_prefix=pre&max_pending=6&connect_timeout=0.25&shared_memory=0");
     assert_int_equal(url.options.max_workers, 3);
     assert_int_equal(url.options.threads_per_worker, 4);
     assert_int_equal(url.options.max_tasks_per_child, 5);
@@ -70,6 +70,13 @@ static void parameters_are_read(void **state) {
     assert_string_equal(url.options.thread_name_prefix, "pre");
     assert_int_equal(url.options.max_pending, 6);
     assert_true(url.options.connect_timeout == 0.25);
+    assert_int_equal(url.options.shared_memory, 0);
+    client_url_fini(&url);
+    good("processes:2?shared_memory=64");
+    assert_int_equal(url.options.shared_memory, 64);
+    client_url_fini(&url);
+    good("processes:2");
+    assert_int_equal(url.options.shared_memory, FURROW_DEFAULT);
     client_url_fini(&url);
     good("tcp://h:1?strict=0&connect_timeout=3&threads_per_worker=2");
     assert_string_equal(url.address, "tcp://h:1");
@@ -189,6 +196,7 @@ static void numbers_out_of_range_are_told(void **state) {
     bad("processes?threads=5000", FURROW_EINVAL, "at most 4096");
     bad("processes?max_tasks_per_child=0", FURROW_EINVAL, "max_tasks_per_child 0");
     bad("processes?max_pending=0", FURROW_EINVAL, "max_pending 0");
+    bad("processes?shared_memory=-1", FURROW_EINVAL, "shared_memory -1: must be at least 0");
     options.max_workers = 0;
     assert_int_equal(client_url_parse("threads", &options, &url, fault), FURROW_EINVAL);
     options.max_workers = FURROW_DEFAULT;

@@ -42,6 +42,7 @@ static void settings_arrive_as_they_were(void **state) {
                                     .grace_ns = 5,
                                     .log_level = BASE_LOG_DEBUG,
                                     .arguments = true,
+                                    .shared = true,
                                     .modules = modules,
                                     .module_count = 2,
                                     .tags = tags,
@@ -64,6 +65,7 @@ static void settings_arrive_as_they_were(void **state) {
     assert_int_equal(out.grace_ns, 5);
     assert_int_equal(out.log_level, BASE_LOG_DEBUG);
     assert_true(out.arguments);
+    assert_true(out.shared);
     assert_int_equal(out.module_count, 2);
     assert_string_equal(out.modules[0], modules[0]);
     assert_string_equal(out.modules[1], modules[1]);
@@ -83,6 +85,7 @@ static void what_is_missing_stays_missing(void **state) {
     assert_null(out.key);
     assert_null(out.server);
     assert_false(out.arguments);
+    assert_false(out.shared);
     assert_int_equal(out.module_count + out.tag_count, 0);
     worker_settings_fini(&out);
     free(argv);
