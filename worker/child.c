@@ -41,7 +41,7 @@ static void fail(const char *text) {
 /* ---- what it begins with ---- */
 
 /* Binds this process, and whatever its tasks start, to the life of its supervisor: when the pipe ends
- * the kernel kills the whole process group, however busy or stopped it may be. The I/O thread looks at
+ * the kernel kills the whole process group, however busy or stopped it may be. Who drives looks at
  * the pipe as well. */
 static void hold_lifeline(void) {
     int flags = fcntl(WORKER_FD_LIFELINE, F_GETFL);
@@ -65,7 +65,7 @@ static bool hide_fds(const struct worker_settings *settings) {
     return true;
 }
 
-/* SIGTERM comes to the I/O thread as something to read. Ctrl-C is for the supervisor: this process is
+/* SIGTERM comes to who drives as something to read. Ctrl-C is for the supervisor: this process is
  * in a group of its own, and whoever sends SIGINT to it all the same is not heard. */
 static bool take_signals(struct worker_process *process) {
     sigset_t term;
@@ -209,7 +209,10 @@ static bool open_process(struct worker_process *process) {
         fail("out of memory");
         return false;
     }
-    error = worker_lanes_open(process);
+    error = worker_drive_open(process);
+    if (error == 0) {
+        error = worker_lanes_open(process);
+    }
     if (error != 0) {
         fail(strerror(error));
         return false;
@@ -231,6 +234,7 @@ static void close_process(struct worker_process *process) {
     wire_shared_own_close(process->shared);
     base_buffer_fini(&process->no_memory);
     base_wake_close(&process->wake);
+    worker_drive_close(process);
     /* process->modules stays: what they have registered with atexit has to run. */
     worker_settings_fini(&process->settings);
 }
@@ -252,6 +256,7 @@ static int serve(int argc, char *const *argv) {
     }
     hold_lifeline();
     process.wake.fd = -1;
+    process.guard_fd = -1;
     if (open_process(&process)) {
         code = worker_loop(&process);
     }

@@ -16,8 +16,8 @@
 
 /* ---- outcomes ---- */
 
-/* Memory for outcomes of one lane, one after the other. It goes when the lane has left it and the I/O
- * thread has sent all that is in it. */
+/* Memory for outcomes of one lane, one after the other. It goes when the lane has left it and the driver has
+ * sent all that is in it. */
 struct worker_chunk {
     atomic_uint refs;
     size_t used;
@@ -78,7 +78,7 @@ static void keep_far(struct worker_process *process, struct worker_lane *lane,
     run->data = run->blob->data;
 }
 
-/* Keeps an outcome until the I/O thread takes it: the context is used again at once. */
+/* Keeps an outcome until the driver takes it: the context is used again at once. */
 static inline void keep(struct worker_process *process, struct worker_lane *lane,
                         struct worker_run *run, const struct task_outcome *outcome) {
     run->kind = (uint8_t)outcome->kind;
@@ -131,24 +131,17 @@ static void group_end(struct worker_lane *lane) {
     lane->group_ns = now_ns;
 }
 
-/* Puts a task into the lane's ring, from where the I/O thread may take it (and free it) at once. A
- * store that is followed by a wake-up is sequentially consistent, as base/wake.h wants it. */
-static inline void put(struct worker_lane *lane, struct worker_task *task, bool signals) {
+/* Puts a task into the lane's ring, from where the driver may take it (and free it) at once. */
+static inline void put(struct worker_lane *lane, struct worker_task *task) {
     unsigned finished = atomic_load_explicit(&lane->finished, memory_order_relaxed);
 
     lane->ring[finished & (WORKER_RING - 1)] = task;
-    if (signals) {
-        atomic_store(&lane->finished, finished + 1);
-    } else {
-        atomic_store_explicit(&lane->finished, finished + 1, memory_order_release);
-    }
+    atomic_store_explicit(&lane->finished, finished + 1, memory_order_release);
 }
 
-static void lane_run(void *owner, unsigned index, struct base_work *work) {
-    struct worker_process *process = owner;
-    struct worker_lane *lane = &process->lanes[index];
-    struct worker_run *run = (struct worker_run *)(void *)work;
-    struct worker_task *task = worker_task_of(run);
+bool worker_lane_execute(struct worker_process *process, struct worker_lane *lane,
+                         struct worker_task *task) {
+    struct worker_run *run = worker_run_of(task);
     struct task_call call = {
         .function = process->functions.functions[task->function],
         .arguments = task->data,
@@ -176,22 +169,45 @@ static void lane_run(void *owner, unsigned index, struct base_work *work) {
     if (ends) {
         group_end(lane);
     }
-    put(lane, task, ends);
-    if (ends) {
-        base_wake_signal(&process->wake);
+    put(lane, task);
+    return ends;
+}
+
+bool worker_lane_rest(struct worker_lane *lane) {
+    bool any = lane->in_group > 0;
+
+    if (any) {
+        group_end(lane);
+    }
+    lane->group_ns = 0;
+    return any;
+}
+
+/* The store is sequentially consistent, as base/wake.h wants it. */
+void worker_lane_tell(struct worker_process *process, struct worker_lane *lane) {
+    atomic_store(&lane->finished, atomic_load_explicit(&lane->finished, memory_order_relaxed));
+    base_wake_signal(&process->wake);
+}
+
+static void lane_run(void *owner, unsigned index, struct base_work *work) {
+    struct worker_process *process = owner;
+    struct worker_lane *lane = &process->lanes[index];
+
+    if (work == &process->drive_work) {
+        (void)worker_lane_rest(lane); /* the driver looks into the ring anyhow */
+        worker_drive_lane(process);
+    } else if (worker_lane_execute(process, lane,
+                                   worker_task_of((struct worker_run *)(void *)work))) {
+        worker_lane_tell(process, lane);
     }
 }
 
 static void lane_idle(void *owner, unsigned index) {
     struct worker_process *process = owner;
-    struct worker_lane *lane = &process->lanes[index];
 
-    if (lane->in_group > 0) {
-        group_end(lane);
-        atomic_store(&lane->finished, atomic_load_explicit(&lane->finished, memory_order_relaxed));
-        base_wake_signal(&process->wake);
+    if (worker_lane_rest(&process->lanes[index])) {
+        worker_lane_tell(process, &process->lanes[index]);
     }
-    lane->group_ns = 0;
 }
 
 /* ---- the initializer ---- */

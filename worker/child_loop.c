@@ -19,11 +19,6 @@
 
 static void step(struct worker_process *process, const struct worker_event *event);
 
-static bool is_withdrawing(void *user, const struct base_work *work) {
-    (void)user;
-    return ((const struct worker_run *)(const void *)work)->withdrawn;
-}
-
 /* Takes back what it can of the tasks noted in process->withdrawing, and answers for each. */
 static void withdraw(struct worker_process *process, uint32_t count) {
     struct worker_event answer = {.type = WORKER_WITHDRAWN};
@@ -32,7 +27,7 @@ static void withdraw(struct worker_process *process, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         worker_run_of(process->withdrawing[i])->withdrawn = true;
     }
-    work = base_pool_withdraw(process->pool, is_withdrawing, NULL);
+    work = worker_drive_withdraw(process);
     for (uint32_t i = 0; i < count; i++) {
         worker_run_of(process->withdrawing[i])->withdrawn = false;
     }
@@ -115,7 +110,7 @@ static void carry_out(struct worker_process *process, const struct worker_action
     }
 }
 
-/* Steps the core and does what it says. Tasks to start go to the pool together. */
+/* Steps the core and does what it says. Tasks to start are started together. */
 static void step(struct worker_process *process, const struct worker_event *event) {
     struct base_work *first = NULL, *last = NULL;
     uint32_t starts = 0, withdraws = 0;
@@ -142,9 +137,8 @@ static void step(struct worker_process *process, const struct worker_event *even
         }
     }
     if (starts > 0) {
-        int error = base_pool_submit_batch(process->pool, first, last, starts);
-
-        BASE_ASSERT(error == 0); /* all threads are there, and nobody has stopped them */
+        last->next = NULL;
+        worker_drive_start(process, first, last, starts);
         process->in_pool += starts;
     }
     if (withdraws > 0) {
@@ -238,7 +232,8 @@ static void take_one(struct worker_process *process, struct worker_task *task,
 
 static bool take_finished(struct worker_process *process) {
     struct worker_event event = {.type = WORKER_FINISHED};
-    bool any = false;
+    uint64_t busy_ns = 0;
+    unsigned count = 0;
 
     for (unsigned i = 0; i < process->settings.threads; i++) {
         struct worker_lane *lane = &process->lanes[i];
@@ -247,10 +242,10 @@ static bool take_finished(struct worker_process *process) {
         if (lane->taken == finished) {
             continue;
         }
-        if (!any) {
-            any = true;
-            event.busy_ns = busy_since(process);
+        if (count == 0) {
+            busy_ns = event.busy_ns = busy_since(process);
         }
+        count += finished - lane->taken;
         while (lane->taken != finished) {
             struct worker_task *task = lane->ring[lane->taken & (WORKER_RING - 1)];
 
@@ -261,7 +256,10 @@ static bool take_finished(struct worker_process *process) {
             take_one(process, task, &event);
         }
     }
-    return any;
+    if (count > 0) {
+        process->mean_ns = busy_ns / count;
+    }
+    return count > 0;
 }
 
 /* Whether the lanes have finished nothing more. Sequentially consistent, as base/wake.h wants it. */
@@ -275,7 +273,7 @@ static bool nothing_finished(struct worker_process *process) {
 }
 
 /* Looks at what each lane runs. One that runs the same task as WORKER_LONG_NS ago is reported. */
-static void sample(struct worker_process *process) {
+void worker_sample(struct worker_process *process) {
     for (unsigned i = 0; i < process->settings.threads; i++) {
         struct worker_lane *lane = &process->lanes[i];
         /* It is the core's until this thread says that it is finished, so it may be looked at. */
@@ -387,14 +385,13 @@ static void sleep_until(struct worker_process *process, uint64_t until_ns) {
     }
 }
 
-/* What can be done now without waiting; whether it was anything. */
-static bool pass(struct worker_process *process) {
+bool worker_pass(struct worker_process *process) {
     bool busy = receive(process);
 
     busy = take_finished(process) || busy;
     if (process->now_ns >= process->sample_ns) {
         process->sample_ns = BASE_CLOCK_FOREVER;
-        sample(process);
+        worker_sample(process);
     }
     if (process->now_ns >= worker_deadline(process->core)) {
         step_plain(process, WORKER_TICK);
@@ -457,6 +454,12 @@ static bool begin(struct worker_process *process) {
     return true;
 }
 
+void worker_sleep(struct worker_process *process) {
+    uint64_t until_ns = worker_deadline(process->core);
+
+    sleep_until(process, until_ns < process->sample_ns ? until_ns : process->sample_ns);
+}
+
 int worker_loop(struct worker_process *process) {
     process->now_ns = base_clock_ns();
     process->sample_ns = BASE_CLOCK_FOREVER;
@@ -464,11 +467,12 @@ int worker_loop(struct worker_process *process) {
         return process->left ? 0 : 1;
     }
     while (!process->left) {
-        process->now_ns = base_clock_ns();
-        if (!pass(process) && !process->left) {
-            uint64_t until_ns = worker_deadline(process->core);
+        bool busy;
 
-            sleep_until(process, until_ns < process->sample_ns ? until_ns : process->sample_ns);
+        process->now_ns = base_clock_ns();
+        busy = worker_pass(process);
+        if (!process->left && !worker_drive_give(process) && !busy) {
+            worker_sleep(process);
         }
     }
     return 0;

@@ -1,18 +1,58 @@
 /* Inside a worker process:
  *
  *   child.c          what it begins and ends with
- *   child_loop.c     the I/O thread (the main one): core, socket, supervisor
+ *   child_loop.c     driving: core, socket, supervisor; the main thread's loop
+ *   child_drive.c    who drives, and how that changes
  *   child_lanes.c    the pool threads: they run tasks and hand over outcomes
  *
- *   I/O thread                         pool threads ("lanes")
+ *   who drives                         pool threads ("lanes")
  *   ----------                         ----------------------
  *   WORKER_START -> base_pool  ------> task_run, outcome kept in the task
  *   WORKER_FINISHED  <----- ring ----- noted at once; the wake-up comes later, once for a group
  *
- * A lane that has more to do does not wake the I/O thread for each task, but when a group of tasks has
+ * A lane that has more to do does not wake the driver for each task, but when a group of tasks has
  * taken GROUP_NS, or there is nothing more to do. What it has finished is in its ring all the same, so
- * that the I/O thread finds it whenever it looks; and while something runs it looks at least every
- * SAMPLE_NS, so that no outcome waits behind a long task for longer than that. */
+ * that the driver finds it whenever it looks; and while something runs it looks at least every
+ * SAMPLE_NS, so that no outcome waits behind a long task for longer than that.
+ *
+ * ---- Who drives ----
+ *
+ * The driver has the core, the socket and all that is marked as its own below. In a process of several
+ * lanes that is the main thread, always. In a process of one lane a task would go from one thread to
+ * another and its outcome back, for nothing; so there the lane drives itself, and runs a group of tasks
+ * between two looks at the socket. Liveness may not depend on a task, so the main thread watches, and
+ * drives instead as soon as a group takes long. `drive` says who it is:
+ *
+ *                  worker_drive_give (main): the lane has nothing, tasks are short
+ *      .------------------------------------------------------------------.
+ *      |                                                                  v
+ *    MAIN                         LANE --- a group begins (lane) -----> LANE_RUNS
+ *      ^                           ^  `<-- it ends (lane, CAS) ---------'  |
+ *      |   the lane leaves         |                                       |
+ *      `---------------------------+---- two looks saw the same group -----'
+ *                                        (main, CAS)
+ *
+ *   MAIN       the main thread drives. What the core starts goes to the pool.
+ *   LANE       the lane drives. What the core starts goes to `todo`. The main thread touches nothing.
+ *   LANE_RUNS  nobody drives: the lane is inside a group of tasks, and touches nothing that is the
+ *              driver's. Whoever makes of this LANE (the lane) or MAIN (the main thread), by
+ *              compare-and-swap, drives; so exactly one of them does.
+ *
+ * A change of `drive` is a full fence, which is what a ZeroMQ socket needs to go to another thread.
+ * `give` makes LANE before the lane is there to drive: it has nothing to do then but to take the next
+ * work of the pool, which is `drive_work`; so nothing but the scheduler stands in between.
+ *
+ * `todo` is a ring. Tasks are put at its end by the driver only, and taken from its beginning by
+ * compare-and-swap: by the lane, in a group, one by one, or by the main thread that has just become
+ * the driver, all that is left. Positions only ever grow, so a lane that comes out of a long task finds
+ * that there is nothing more for it.
+ *
+ * The main thread, while it watches, sleeps on `guard_fd`, a timer. Who begins a group sets the timer,
+ * unless `guarded` says that it is set or about to be; the watcher clears `guarded` only when it has
+ * seen no new group for a whole period, and looks at `drive` once more after that. Both do first
+ * their store and then their load, sequentially consistent: so either the lane sees that nobody
+ * watches, and sets the timer, or the watcher sees that a group has begun.  A task that runs long is
+ * so noticed after GUARD_NS to 2 GUARD_NS (and the time that the scheduler takes). */
 #ifndef WORKER_PROCESS_H
 #define WORKER_PROCESS_H
 
@@ -31,11 +71,17 @@
 #include "worker/dealer.h"
 #include "worker/wiring.h"
 
-#define WORKER_GROUP_NS  UINT64_C(25000)
+#define WORKER_GROUP_NS  UINT64_C(100000)
 #define WORKER_GROUP_MAX 1024u
 /* How often the I/O thread looks at what runs, and from when on that counts as long. */
 #define WORKER_SAMPLE_NS (2 * BASE_CLOCK_NS_PER_MS)
 #define WORKER_LONG_NS   (5 * BASE_CLOCK_NS_PER_MS)
+/* How often it is looked whether a lane that drives still gets to it. */
+#define WORKER_GUARD_NS (2 * BASE_CLOCK_NS_PER_MS)
+/* The main thread, when it had to drive, keeps on for so long, and for as long as tasks take more
+ * than SHORT_NS each. */
+#define WORKER_KEEP_NS  (5 * BASE_CLOCK_NS_PER_MS)
+#define WORKER_SHORT_NS UINT64_C(250000)
 
 /* ---- a task, as this process sees it ---- */
 
@@ -56,7 +102,7 @@ struct worker_run {
     atomic_uint cancel;
     uint8_t kind;   /* enum wire_kind */
     uint8_t kept;   /* enum worker_kept */
-    bool withdrawn; /* the I/O thread's own */
+    bool withdrawn; /* the driver's own */
     bool reported;  /* likewise: as running long */
     uint64_t size;
     union {
@@ -98,12 +144,14 @@ struct worker_lane {
     struct worker_chunk *chunk;
     uint64_t group_ns; /* when the group began; 0: there is none */
     unsigned group_size, in_group;
-    /* the I/O thread's */
+    /* the driver's */
     _Alignas(64) uint64_t seen_lease, seen_ns;
     unsigned taken; /* tasks taken out of the ring, altogether */
     /* both's */
     struct worker_task **ring;
 };
+
+enum worker_drive { WORKER_DRIVE_MAIN, WORKER_DRIVE_LANE, WORKER_DRIVE_LANE_RUNS };
 
 enum worker_initialized { WORKER_INITIALIZING, WORKER_INITIALIZED, WORKER_INITIALIZER_FAILED };
 
@@ -123,7 +171,20 @@ struct worker_process {
     struct worker_box *box;
     struct wire_shared_own *shared; /* memory for large payloads; NULL: none */
 
-    /* the I/O thread's */
+    /* between the main thread and the lane of a process that has one */
+    _Alignas(64) atomic_uint drive;      /* enum worker_drive */
+    atomic_uint groups;                  /* begun by the lane as the driver, altogether */
+    atomic_uint todo_next;               /* in todo: the first that nobody has taken */
+    atomic_bool guarded;                 /* the watcher will look again */
+    int guard_fd;                        /* a timerfd; -1: the lane never drives */
+    struct base_work drive_work;         /* what the pool gets when the lane is to drive */
+    _Atomic(struct worker_task *) *todo; /* a ring of WORKER_RING */
+
+    /* the driver's */
+    unsigned todo_end; /* in todo: one behind the last */
+    bool joining;      /* the lane shall drive as soon as it has nothing else to do */
+    uint64_t keep_ns;  /* the main thread drives until then */
+    uint64_t mean_ns;  /* of the tasks that were taken last */
     struct worker_core *core;
     bool begun; /* the initializer is over */
     void *zmq;  /* context */
@@ -152,8 +213,41 @@ bool worker_lanes_close(struct worker_process *process, uint64_t deadline_ns);
 void worker_outcome(struct worker_run *run, struct worker_event *event);
 void worker_outcome_release(struct worker_run *run);
 
+/* worker_lane_execute runs one task in its lane. Returns whether that ends a group: the time has been
+ * taken then, and the driver is to see what is in the ring. */
+bool worker_lane_execute(struct worker_process *process, struct worker_lane *lane,
+                         struct worker_task *task);
+/* worker_lane_rest ends a group, if one has begun, without a next one. Returns whether it had. */
+bool worker_lane_rest(struct worker_lane *lane);
+/* worker_lane_tell wakes the main thread for what is in the ring. */
+void worker_lane_tell(struct worker_process *process, struct worker_lane *lane);
+
+/* ---- child_drive.c ---- */
+
+/* worker_drive_open returns 0 or an errno; worker_drive_close may be called in any case. */
+int worker_drive_open(struct worker_process *process);
+void worker_drive_close(struct worker_process *process);
+/* worker_drive_start has tasks run that the core has started, `count` of them linked by `next`; and
+ * worker_drive_withdraw takes those back that are marked as withdrawn and that nobody has begun, and
+ * returns them, linked by `next`. The driver. */
+void worker_drive_start(struct worker_process *process, struct base_work *first,
+                        struct base_work *last, uint32_t count);
+struct base_work *worker_drive_withdraw(struct worker_process *process);
+/* worker_drive_give lets the lane drive, if it is time; then it returns true when the main thread is the
+ * driver again. The main thread, driving. */
+bool worker_drive_give(struct worker_process *process);
+/* worker_drive_lane drives until the process leaves or the main thread has taken over. The lane, as the
+ * run of drive_work. */
+void worker_drive_lane(struct worker_process *process);
+
 /* ---- child_loop.c ---- */
 
+/* worker_pass does what can be done now without waiting; whether it was anything. worker_sleep waits
+ * for more. The driver. */
+bool worker_pass(struct worker_process *process);
+void worker_sleep(struct worker_process *process);
+/* worker_sample looks at what the lanes run: see WORKER_LONG_NS. The driver. */
+void worker_sample(struct worker_process *process);
 /* worker_loop serves until there is nothing left to do. Returns the process's exit code. */
 int worker_loop(struct worker_process *process);
 void worker_loop_close(struct worker_process *process);

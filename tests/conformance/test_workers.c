@@ -505,6 +505,63 @@ static void a_flood_of_submits(void **state) {
     free(futures);
 }
 
+/* Lengths around the time from which on a worker's main thread steps in for the one that is inside a
+ * task, with cancels and pauses in between: whoever takes over from whom, each task ends once. */
+static double mixed_length(unsigned random) {
+    unsigned part = random % 100;
+
+    return part < 80 ? 0 : part < 95 ? 0.0002 * (1 + random / 100 % 5) : 0.001 * (random / 100 % 7);
+}
+
+static void tasks_of_all_lengths_and_cancels_end_once(void **state) {
+    enum { ROUNDS = 6, TASKS = 400 };
+    furrow_executor *pool = conformance_open(2);
+    static furrow_future *futures[TASKS];
+    unsigned random = 4711, cancelled = 0, finished = 0;
+    (void)state;
+
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (unsigned i = 0; i < TASKS; i++) {
+            random = random * 1103515245 + 12345;
+            futures[i] = must(
+                furrow_submit(pool, sleep_return, "di", mixed_length(random >> 8), (int64_t)i));
+            if (i % 16 == 0 && i > 0) {
+                (void)furrow_future_cancel(futures[i - 8]);
+            }
+        }
+        for (unsigned i = 0; i < TASKS; i++) {
+            if (furrow_future_wait(futures[i], 60) != FURROW_OK) {
+                fail_msg("task %u of round %u did not end: %s", i, round, furrow_last_error());
+            }
+            if (furrow_future_cancelled(futures[i])) {
+                cancelled++;
+            } else {
+                assert_int_equal(result_int(futures[i]), i);
+                finished++;
+            }
+            furrow_future_unref(&futures[i]);
+        }
+        pause_ms(round); /* so that workers idle in between */
+        expect_pool_works(pool);
+    }
+    assert_int_equal(cancelled + finished, ROUNDS * TASKS);
+}
+
+/* Single tasks one after the other, so that a worker goes to and fro between waiting and each length. */
+static void single_tasks_of_all_lengths_end(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    unsigned random = 815;
+    (void)state;
+
+    for (int64_t i = 0; i < 400; i++) {
+        random = random * 1103515245 + 12345;
+        furrow_future *future = must(
+            furrow_submit(pool, sleep_return, "di", i % 3 == 0 ? mixed_length(random >> 8) : 0, i));
+        assert_int_equal(result_int(future), i);
+        furrow_future_unref(&future);
+    }
+}
+
 static const struct conformance_row rows[] = {
     ROW(killed_child, ON_WORKERS),
     ROW(an_idle_child_that_is_killed_is_replaced, ON_WORKERS),
@@ -534,6 +591,8 @@ static const struct conformance_row rows[] = {
     ROW(a_crash_among_a_thousand_large_payloads, ON_WORKERS),
     ROW(a_crash_while_a_large_result_is_on_its_way, ON_WORKERS),
     ROW(a_crash_after_shutdown_was_called, ON_WORKERS),
+    ROW(tasks_of_all_lengths_and_cancels_end_once, ON_ALL),
+    ROW(single_tasks_of_all_lengths_end, ON_ALL),
     ROW(a_flood_of_submits, ON_ALL),
 };
 CONFORMANCE_MAIN("workers", rows)

@@ -1,0 +1,256 @@
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "worker/process.h"
+
+/* Who drives: process.h has the states and why nothing is lost between them. */
+
+/* ---- todo ---- */
+
+/* A slot may be read by a lane that then finds its position gone: so they are atomic. */
+static struct worker_task *todo_get(const struct worker_process *process, unsigned position) {
+    return atomic_load_explicit(&process->todo[position & (WORKER_RING - 1)], memory_order_relaxed);
+}
+
+static void todo_set(struct worker_process *process, unsigned position, struct worker_task *task) {
+    atomic_store_explicit(&process->todo[position & (WORKER_RING - 1)], task, memory_order_relaxed);
+}
+
+static void todo_put(struct worker_process *process, struct base_work *work) {
+    for (; work != NULL; work = work->next) {
+        todo_set(process, process->todo_end++, worker_task_of((struct worker_run *)(void *)work));
+    }
+}
+
+/* Tasks in todo. The driver, of a lane that is not in a group. */
+static unsigned todo_count(struct worker_process *process) {
+    return process->todo_end - atomic_load_explicit(&process->todo_next, memory_order_relaxed);
+}
+
+/* Takes the next task below `end`; NULL: there is none. The lane, in a group. `end` is what it was when
+ * the group began: by now todo may be somebody else's, and then nothing below it is left. */
+static struct worker_task *todo_take(struct worker_process *process, unsigned end) {
+    unsigned next = atomic_load_explicit(&process->todo_next, memory_order_relaxed);
+    struct worker_task *task;
+
+    do {
+        if ((int)(end - next) <= 0) {
+            return NULL;
+        }
+        task = todo_get(process, next);
+    } while (!atomic_compare_exchange_weak(&process->todo_next, &next, next + 1));
+    return task;
+}
+
+static void to_pool(struct worker_process *process, struct base_work *first, struct base_work *last,
+                    uint32_t count) {
+    int error = base_pool_submit_batch(process->pool, first, last, count);
+
+    BASE_ASSERT(error == 0); /* all threads are there, and nobody has stopped them */
+}
+
+/* Gives the pool all that is left in todo. The main thread, which drives. */
+static void todo_to_pool(struct worker_process *process) {
+    unsigned next = atomic_exchange(&process->todo_next, process->todo_end);
+    struct base_work *first = NULL, **end = &first, *last = NULL;
+    uint32_t count = 0;
+
+    for (; (int)(process->todo_end - next) > 0; next++, count++) {
+        last = &worker_run_of(todo_get(process, next))->work;
+        *end = last;
+        end = &last->next;
+    }
+    if (count > 0) {
+        to_pool(process, first, last, count);
+    }
+}
+
+void worker_drive_start(struct worker_process *process, struct base_work *first,
+                        struct base_work *last, uint32_t count) {
+    if (!process->joining && atomic_load(&process->drive) == WORKER_DRIVE_MAIN) {
+        to_pool(process, first, last, count);
+        return;
+    }
+    BASE_ASSERT(todo_count(process) + count <= WORKER_RING);
+    todo_put(process, first);
+}
+
+static bool is_withdrawn(void *user, const struct base_work *work) {
+    (void)user;
+    return ((const struct worker_run *)(const void *)work)->withdrawn;
+}
+
+struct base_work *worker_drive_withdraw(struct worker_process *process) {
+    struct base_work *taken = base_pool_withdraw(process->pool, is_withdrawn, NULL);
+    struct base_work **end = &taken;
+    unsigned to, count = todo_count(process);
+
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    to = process->todo_end - count;
+    for (unsigned from = to; count > 0; count--, from++) {
+        struct worker_task *task = todo_get(process, from);
+
+        if (worker_run_of(task)->withdrawn) {
+            *end = &worker_run_of(task)->work;
+            end = &(*end)->next;
+        } else {
+            todo_set(process, to++, task);
+        }
+    }
+    *end = NULL;
+    process->todo_end = to;
+    return taken;
+}
+
+/* ---- the watcher ---- */
+
+static void set_timer(struct worker_process *process, uint64_t ns) {
+    const struct itimerspec time = {.it_value.tv_nsec = (long)ns};
+    int rc = timerfd_settime(process->guard_fd, 0, &time, NULL);
+
+    BASE_ASSERT(rc == 0);
+}
+
+static void await_timer(struct worker_process *process) {
+    struct pollfd fd = {.fd = process->guard_fd, .events = POLLIN};
+    uint64_t times;
+    ssize_t got;
+
+    if (poll(&fd, 1, -1) > 0) {
+        got = read(process->guard_fd, &times, sizeof times);
+        BASE_ASSERT(got == (ssize_t)sizeof times || errno == EAGAIN);
+    }
+}
+
+/* Watches a lane that drives, until this thread does. */
+static void watch(struct worker_process *process) {
+    unsigned seen = atomic_load(&process->groups), groups;
+
+    for (;; seen = groups) {
+        unsigned drive = atomic_load(&process->drive);
+
+        groups = atomic_load(&process->groups);
+        if (drive == WORKER_DRIVE_MAIN) {
+            return; /* the lane has left */
+        }
+        if (drive == WORKER_DRIVE_LANE_RUNS && groups == seen) {
+            if (atomic_compare_exchange_strong(&process->drive, &drive, WORKER_DRIVE_MAIN)) {
+                return;
+            }
+        } else if (drive == WORKER_DRIVE_LANE && groups == seen) {
+            atomic_store(&process->guarded, false);
+            if (atomic_load(&process->drive) == WORKER_DRIVE_LANE) {
+                await_timer(process);
+                continue;
+            }
+        }
+        atomic_store(&process->guarded, true);
+        set_timer(process, WORKER_GUARD_NS);
+        await_timer(process);
+    }
+}
+
+bool worker_drive_give(struct worker_process *process) {
+    unsigned waiting = todo_count(process);
+
+    if (process->guard_fd < 0 || process->now_ns < process->keep_ns || process->left) {
+        return false;
+    }
+    if (process->in_pool > waiting) {
+        /* The lane has something: it gets the rest when it has done that, if all are short. */
+        if (!process->joining && process->long_count == 0 && process->mean_ns < WORKER_SHORT_NS &&
+            process->mean_ns > 0) {
+            process->joining = true;
+            todo_put(process, base_pool_withdraw(process->pool, NULL, NULL));
+        }
+        return false;
+    }
+    process->joining = false;
+    atomic_store(&process->guarded, true);
+    atomic_store(&process->drive, WORKER_DRIVE_LANE);
+    to_pool(process, &process->drive_work, &process->drive_work, 1);
+    set_timer(process, WORKER_GUARD_NS);
+    watch(process);
+    process->now_ns = base_clock_ns();
+    process->keep_ns = process->now_ns + WORKER_KEEP_NS;
+    process->mean_ns = 0;
+    todo_to_pool(process);
+    worker_sample(process);
+    return true;
+}
+
+/* ---- the lane ---- */
+
+/* Runs some of what is to do. False: it took too long, and the main thread drives. */
+static bool run_group(struct worker_process *process, struct worker_lane *lane) {
+    unsigned drive = WORKER_DRIVE_LANE_RUNS, end = process->todo_end;
+    struct worker_task *task;
+    bool ends = false;
+
+    atomic_fetch_add(&process->groups, 1);
+    atomic_store(&process->drive, WORKER_DRIVE_LANE_RUNS);
+    if (!atomic_load(&process->guarded)) {
+        atomic_store(&process->guarded, true);
+        set_timer(process, WORKER_GUARD_NS);
+    }
+    while (!ends && (task = todo_take(process, end)) != NULL) {
+        ends = worker_lane_execute(process, lane, task);
+    }
+    (void)worker_lane_rest(lane);
+    if (atomic_compare_exchange_strong(&process->drive, &drive, WORKER_DRIVE_LANE)) {
+        return true;
+    }
+    worker_lane_tell(process, lane);
+    return false;
+}
+
+void worker_drive_lane(struct worker_process *process) {
+    while (!process->left) {
+        bool busy;
+
+        process->now_ns = base_clock_ns();
+        busy = worker_pass(process);
+        if (process->left) {
+            break;
+        }
+        if (todo_count(process) > 0) {
+            if (!run_group(process, &process->lanes[0])) {
+                return;
+            }
+        } else if (!busy) {
+            worker_sleep(process);
+        }
+    }
+    atomic_store(&process->drive, WORKER_DRIVE_MAIN);
+    set_timer(process, 1);
+}
+
+/* ---- opening and closing ---- */
+
+int worker_drive_open(struct worker_process *process) {
+    atomic_init(&process->drive, WORKER_DRIVE_MAIN);
+    if (process->settings.threads != 1) {
+        return 0;
+    }
+    process->todo = calloc(WORKER_RING, sizeof *process->todo);
+    if (process->todo == NULL) {
+        return ENOMEM;
+    }
+    process->guard_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    return process->guard_fd < 0 ? errno : 0;
+}
+
+void worker_drive_close(struct worker_process *process) {
+    free(process->todo);
+    process->todo = NULL;
+    if (process->guard_fd >= 0) {
+        (void)close(process->guard_fd);
+        process->guard_fd = -1;
+    }
+}
