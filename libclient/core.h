@@ -29,6 +29,10 @@ void client_core_free(
  * time and a task of the class reaches a step after the call has returned. */
 int64_t client_class_intern(struct client_core *core, const struct wire_define *define);
 
+/* client_classes_alike: whether no class has a priority, tags, or a limit for waiting. Then it makes no
+ * difference to any task whether it waits before the core, in it, or at the broker. Any thread. */
+bool client_classes_alike(const struct client_core *core);
+
 /* A task of this client; embedded in a future, so the core allocates nothing for it. The caller
  * fills in the first part and keeps `data` until the task is resolved. */
 struct client_task {

@@ -100,10 +100,17 @@ int64_t client_class_intern(struct client_core *core, const struct wire_define *
         free(cls);
         return -1;
     }
+    if (define->priority != 0 || define->tag_count > 0 || define->queue_ms != 0) {
+        atomic_store(&classes->unlike, true);
+    }
     cls->define.class_index = classes->count;
     (*page)[classes->count % CLIENT_CLASS_PAGE] = cls;
     classes->count++;
     return cls->define.class_index;
+}
+
+bool client_classes_alike(const struct client_core *core) {
+    return !atomic_load(&core->classes.unlike);
 }
 
 bool client_class_define(struct client_core *core, uint64_t now_ns, struct client_class *cls) {

@@ -20,6 +20,8 @@
 #ifndef CLIENT_CORE_PRIVATE_H
 #define CLIENT_CORE_PRIVATE_H
 
+#include <stdatomic.h>
+
 #include "base/assert.h"
 #include "base/buffer.h"
 #include "base/list.h"
@@ -50,6 +52,7 @@ struct client_class {
 struct client_classes {
     struct base_map map; /* only client_class_intern touches it, and count */
     uint32_t count;
+    atomic_bool unlike; /* see client_classes_alike */
     struct client_class **pages[CLIENT_CLASS_PAGES];
 };
 

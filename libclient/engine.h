@@ -9,6 +9,10 @@
  *   engine_context.c    the process's ZeroMQ context
  *   engine_directory.c  the directory of the ipc socket
  *
+ * What is submitted faster than it can be done stays in the inbox while the transport is full: handing
+ * it on would only cost memory, and caches, at the broker. Tasks that somebody's priority or time limit
+ * could overtake are handed on all the same, and so is everything before a request is carried out.
+ *
  *   OPEN ---> CLOSING ---> LEAVING ---> ENDED
  *   CLOSING: no task is accepted any more, those there are go on. LEAVING: none is left; the transport
  *   says good-bye. ENDED: the thread is over, or about to be. */
@@ -40,6 +44,8 @@ struct engine_transport {
     void (*send)(struct engine *engine, struct wire_message *message);
     /* receive takes in what is there, up to some bound; whether there was anything. */
     bool (*receive)(struct engine *engine);
+    /* full: whether there are tasks enough that more would only lie about. NULL: never. */
+    bool (*full)(const struct engine *engine);
     /* flush lets what was sent and received take effect. */
     void (*flush)(struct engine *engine);
     void (*tick)(struct engine *engine); /* deadline has come, perhaps */
@@ -96,6 +102,8 @@ struct engine {
     struct base_inbox submits;  /* futures; closed when a shutdown begins */
     struct base_inbox requests; /* closed at the very end */
     struct base_wake wake;
+
+    atomic_bool full; /* the I/O thread takes no submits for now, and need not be woken for them */
 
     pthread_t thread;
     pthread_mutex_t join_lock;

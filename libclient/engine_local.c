@@ -14,6 +14,10 @@
 
 /* Messages taken in at a time. */
 #define RECEIVE_MAX 64u
+/* Tasks queued at the broker's core that are enough: as many again as its workers hold at most, so that
+ * they have theirs before it is looked again. */
+#define ENOUGH_A_WORKER WIRE_WORKER_LEASES_MAX
+#define ENOUGH_MIN      (2 * WIRE_WORKER_LEASES_MAX)
 
 /* How long idle workers have for ending, and those of a broken executor, whose tasks have failed. */
 #define STOP_NS   (5 * BASE_CLOCK_NS_PER_S)
@@ -225,6 +229,17 @@ static bool local_receive(struct engine *engine) {
     return any;
 }
 
+/* Enough is queued, and somebody is at it. */
+static bool local_full(const struct engine *engine) {
+    const struct local *local = engine_local_of(engine);
+    uint32_t enough = local->wanted * ENOUGH_A_WORKER;
+    struct broker_stats stats;
+
+    broker_get_stats(local->broker, &stats);
+    return stats.tasks_leased > 0 &&
+           stats.tasks_queued >= (enough > ENOUGH_MIN ? enough : ENOUGH_MIN);
+}
+
 /* Lets messages go to and fro between the cores until there are none. */
 static void local_flush(struct engine *engine) {
     struct local *local = engine_local_of(engine);
@@ -356,6 +371,7 @@ const struct engine_transport engine_local = {
     .open = local_open,
     .send = local_send,
     .receive = local_receive,
+    .full = local_full,
     .flush = local_flush,
     .tick = local_tick,
     .deadline = local_deadline,

@@ -257,6 +257,19 @@ static bool has_tasks(const struct engine *engine) {
     return engine->backlog != NULL || stats.waiting > 0 || stats.sent > 0;
 }
 
+/* Whether what is submitted stays where it is for now. Until it is looked at again something must be
+ * sure to happen: tasks are under way. */
+static bool is_full(struct engine *engine) {
+    bool full = engine->transport->full != NULL && engine->phase == ENGINE_OPEN &&
+                !engine->broken && engine->transport->full(engine) &&
+                client_classes_alike(engine->core);
+
+    if (full != atomic_load_explicit(&engine->full, memory_order_relaxed)) {
+        atomic_store(&engine->full, full);
+    }
+    return full;
+}
+
 /* What can be done now without waiting; whether it was anything. */
 static bool pass(struct engine *engine) {
     struct future_batch batch;
@@ -264,7 +277,7 @@ static bool pass(struct engine *engine) {
 
     future_batch_begin(&batch);
     busy |= engine_requests_take(engine);
-    busy |= take_submits(engine);
+    busy |= !is_full(engine) && take_submits(engine);
     busy |= engine->transport->receive(engine);
     if (engine->now_ns >= client_deadline(engine->core)) {
         engine_step(engine, &(struct client_event){.type = CLIENT_TICK});
@@ -289,8 +302,11 @@ static bool pass(struct engine *engine) {
 }
 
 static bool inboxes_empty(struct engine *engine) {
-    return base_inbox_empty(&engine->requests) && engine->backlog == NULL &&
-           (engine->phase != ENGINE_OPEN || base_inbox_empty(&engine->submits));
+    if (!base_inbox_empty(&engine->requests)) {
+        return false;
+    }
+    return is_full(engine) || (engine->backlog == NULL && (engine->phase != ENGINE_OPEN ||
+                                                           base_inbox_empty(&engine->submits)));
 }
 
 static uint64_t next_deadline(const struct engine *engine, uint64_t until_ns) {

@@ -19,7 +19,11 @@ bool engine_push_chain(struct engine *engine, struct base_inbox *inbox,
         }
         oldest->next = head;
     } while (!atomic_compare_exchange_weak(&inbox->head, &head, newest));
-    base_wake_signal(&engine->wake);
+    /* While it is full the I/O thread looks at its submits before it next sleeps without. Both the push
+     * and this look are sequentially consistent, as are its store to `full` and its look at the inbox. */
+    if (inbox != &engine->submits || !atomic_load(&engine->full)) {
+        base_wake_signal(&engine->wake);
+    }
     return true;
 }
 
