@@ -277,13 +277,27 @@ static void silence_asks_for_another_connection(void **state) {
     assert_int_equal(worker_reporter_state(world->reporter), WORKER_REPORTER_WAITING);
 }
 
-static void what_is_not_for_a_supervisor_is_rejected(void **state) {
+static void a_supervisor_that_is_told_to_stop_remembers_it(void **state) {
     struct world *world = *state;
     struct wire_message *stop = wire_plain_encode(WIRE_STOP);
 
     connect_it(world);
+    assert_false(worker_reporter_stopped(world->reporter));
     assert_true(link_post(&world->link, world->now_ns, stop));
     deliver(world, stop);
+    nothing(world);
+    assert_true(worker_reporter_stopped(world->reporter));
+    assert_true(die(world, 100)); /* and it goes on */
+    take_death(world, 100);
+}
+
+static void what_is_not_for_a_supervisor_is_rejected(void **state) {
+    struct world *world = *state;
+    struct wire_message *drain = wire_plain_encode(WIRE_DRAIN);
+
+    connect_it(world);
+    assert_true(link_post(&world->link, world->now_ns, drain));
+    deliver(world, drain);
     wire_message_unref(take(world, WIRE_REJECT));
     deliver(world, wire_message_new(NULL, 0));
     wire_message_unref(take(world, WIRE_REJECT));
@@ -328,6 +342,7 @@ int main(void) {
         TEST(whom_no_broker_has_ever_known_may_leave_at_once),
         TEST(a_refusal_is_kept_with_its_reason),
         TEST(silence_asks_for_another_connection),
+        TEST(a_supervisor_that_is_told_to_stop_remembers_it),
         TEST(what_is_not_for_a_supervisor_is_rejected),
         cmocka_unit_test(without_memory_a_death_is_refused_or_told),
     };
