@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -185,6 +186,107 @@ static void load(const struct scene *scene, const char *name, struct wire_curve 
     if (!wire_curve_load(curve, key, scene->broker_public, error, sizeof error)) {
         fail_msg("%s", error);
     }
+}
+
+/* --------------------------------------------------------------------- keygen */
+
+static int code_of(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int code_of(const char *format, ...) {
+    char command[1024];
+    va_list arguments;
+    int status;
+
+    va_start(arguments, format);
+    vsnprintf(command, sizeof command, format, arguments);
+    va_end(arguments);
+    status = system(command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static mode_t mode_of(const char *path) {
+    struct stat status;
+
+    assert_int_equal(stat(path, &status), 0);
+    return status.st_mode & 07777;
+}
+
+static void keygen_makes_secrets_that_only_their_owner_can_read(void **state) {
+    struct scene *scene = *state;
+    char path[192];
+
+    assert_int_equal(code_of("umask 0; " FURROW_PATH " keygen %s/new/ --name alice >%s/line "
+                             "2>/dev/null",
+                             scene->directory, scene->directory),
+                     0);
+    snprintf(path, sizeof path, "%s/new", scene->directory);
+    assert_int_equal(mode_of(path), 0700);
+    snprintf(path, sizeof path, "%s/new/alice.key", scene->directory);
+    assert_int_equal(mode_of(path), 0600);
+    snprintf(path, sizeof path, "%s/new/alice.pub", scene->directory);
+    assert_int_equal(mode_of(path), 0644);
+    assert_int_equal(code_of("grep -Eq '^submit .{40} name=alice$' %s/line", scene->directory), 0);
+    /* The line has the public key, and the secret one is nowhere but in its file. */
+    assert_int_equal(code_of("key=$(sed -n 's/^public //p' %s/new/alice.pub); "
+                             "grep -qF -e \"$key\" %s/line",
+                             scene->directory, scene->directory),
+                     0);
+    assert_int_equal(code_of("key=$(sed -n 's/^secret //p' %s/new/alice.key); "
+                             "! grep -qF -e \"$key\" %s/line %s/new/alice.pub",
+                             scene->directory, scene->directory, scene->directory),
+                     0);
+}
+
+static void keygen_never_writes_over_a_file(void **state) {
+    struct scene *scene = *state;
+    const char *in = scene->directory;
+
+    run("cat %s/*.key %s/*.pub %s/authorized >%s/before", in, in, in, in);
+    assert_int_equal(code_of(FURROW_PATH " keygen %s --fleet >%s/said 2>&1", in, in), 1);
+    assert_int_equal(code_of("grep -q 'is there already' %s/said", in), 0);
+    assert_int_equal(code_of(FURROW_PATH " keygen %s --name worker >%s/said 2>&1", in, in), 1);
+    run("cat %s/*.key %s/*.pub %s/authorized | cmp - %s/before", in, in, in, in);
+    /* What it had made before it met one that is there is gone again. */
+    run("mkdir %s/half; touch %s/half/client.pub", in, in);
+    assert_int_equal(code_of(FURROW_PATH " keygen %s/half --fleet >%s/said 2>&1", in, in), 1);
+    assert_int_equal(code_of("test \"$(ls %s/half)\" = client.pub", in), 0);
+    /* Nor does it follow a link to somewhere else. */
+    run("mkdir %s/link; ln -s %s/victim %s/link/furrow.key", in, in, in);
+    assert_int_equal(code_of(FURROW_PATH " keygen %s/link >%s/said 2>&1", in, in), 1);
+    assert_int_equal(code_of("test -e %s/victim", in), 1);
+}
+
+static void keygen_says_what_is_wrong_with_its_arguments(void **state) {
+    static const char *const wrong[] = {
+        "",
+        "a b",
+        "%s --name ''",
+        "%s --name ../x",
+        "%s --name 'a b'",
+        "%s --rights all",
+        "%s --rights submit,",
+        "%s --rights ''",
+        "%s --rights '#'",
+        "%s --rights 'submit work'",
+        "%s --bogus",
+        "%s --name",
+        "%s --fleet --name x",
+    };
+    struct scene *scene = *state;
+
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char arguments[192] = "", *at;
+
+        strcpy(arguments, wrong[i]);
+        at = strstr(arguments, "%s");
+        if (at != NULL) {
+            snprintf(arguments, sizeof arguments, "%s/none%s", scene->directory, wrong[i] + 2);
+        }
+        if (code_of(FURROW_PATH " keygen %s >/dev/null 2>&1", arguments) != 2) {
+            fail_msg("accepted, or no wrong use: %s", wrong[i]);
+        }
+    }
+    assert_int_equal(code_of("test -e %s/none", scene->directory), 1);
+    assert_int_equal(code_of(FURROW_PATH " keygen --help | grep -q usage"), 0);
 }
 
 /* ----------------------------------------------------------------- those who fit */
@@ -525,6 +627,9 @@ static void a_key_that_is_added_is_let_in(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
+        TEST(keygen_makes_secrets_that_only_their_owner_can_read),
+        TEST(keygen_never_writes_over_a_file),
+        TEST(keygen_says_what_is_wrong_with_its_arguments),
         TEST(a_fleet_with_keys_runs_tasks),
         TEST(keys_may_be_named_by_the_environment),
         TEST(ipc_asks_for_keys_too),
