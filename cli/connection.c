@@ -9,12 +9,18 @@
 
 #include "base/clock.h"
 #include "base/entropy.h"
+#include "wire/curve.h"
 #include "wire/link.h"
 #include "wire/zmq.h"
 
+/* How often it is looked what became of handshakes, while there is no connection. */
+#define LOOK_NS (50 * BASE_CLOCK_NS_PER_MS)
+
 struct cli_connection {
     const struct cli_options *options;
-    void *context, *dealer;
+    void *context, *dealer, *monitor;
+    struct wire_handshake handshake;
+    const char *hopeless; /* why no handshake will ever succeed; NULL: one may */
     struct link_dialer dialer;
     struct wire_session session;
     char host[256];
@@ -30,9 +36,52 @@ struct cli_connection {
 
 /* ---------------------------------------------------------------- the socket */
 
+static int set_keys(struct cli_connection *connection) {
+    const struct cli_options *options = connection->options;
+    struct wire_curve curve;
+    char error[512];
+    int failed;
+
+    if (options->key == NULL) {
+        return 0;
+    }
+    if (!wire_curve_load(&curve, options->key, options->server, error, sizeof error)) {
+        fprintf(stderr, "furrow %s: %s\n", options->command, error);
+        return EACCES;
+    }
+    connection->handshake.keyed = true;
+    failed = wire_curve_dial(connection->dealer, &curve);
+    wire_curve_wipe(&curve);
+    return failed;
+}
+
+static int watch_handshakes(struct cli_connection *connection) {
+    static const char address[] = "inproc://furrow-monitor";
+
+    connection->monitor = zmq_socket(connection->context, ZMQ_PAIR);
+    return connection->monitor != NULL &&
+                   zmq_socket_monitor(connection->dealer, address, WIRE_HANDSHAKE_EVENTS) == 0 &&
+                   zmq_connect(connection->monitor, address) == 0
+               ? 0
+               : zmq_errno();
+}
+
+static void look_at_handshakes(struct cli_connection *connection) {
+    unsigned event;
+    uint32_t value;
+
+    while (connection->hopeless == NULL &&
+           wire_monitor_receive(connection->monitor, &event, &value)) {
+        connection->hopeless =
+            wire_handshake_event(&connection->handshake, event, value, base_clock_ns());
+    }
+}
+
 /* Makes the socket and begins to connect. The one place where a connection gets what it needs for
  * that. Returns 0 or an errno. */
 static int open_dealer(struct cli_connection *connection) {
+    int error;
+
     connection->context = zmq_ctx_new();
     if (connection->context == NULL) {
         return ENOMEM;
@@ -41,7 +90,11 @@ static int open_dealer(struct cli_connection *connection) {
     if (connection->dealer == NULL) {
         return zmq_errno();
     }
-    return wire_zmq_connect(connection->dealer, connection->options->url);
+    error = set_keys(connection);
+    if (error == 0) {
+        error = watch_handshakes(connection);
+    }
+    return error != 0 ? error : wire_zmq_connect(connection->dealer, connection->options->url);
 }
 
 static void send_message(struct cli_connection *connection, struct wire_message *message) {
@@ -202,8 +255,14 @@ static bool open_connection(struct cli_connection *connection) {
         return fail(connection, zmq_strerror(error));
     }
     while (connection->dialer.state != LINK_UP && !connection->refused &&
-           base_clock_ns() < end_ns) {
-        go_round(connection, end_ns);
+           connection->hopeless == NULL && base_clock_ns() < end_ns) {
+        uint64_t look_ns = base_clock_ns() + LOOK_NS;
+
+        go_round(connection, look_ns < end_ns ? look_ns : end_ns);
+        look_at_handshakes(connection);
+    }
+    if (connection->hopeless != NULL) {
+        return fail(connection, connection->hopeless);
     }
     if (connection->refused) {
         return fail(connection, connection->rejected);
@@ -244,6 +303,13 @@ void cli_disconnect(struct cli_connection *connection) {
     }
     link_dialer_fini(&connection->dialer);
     wire_message_unref(connection->answer);
+    /* The monitoring ends first: ZeroMQ would wait for ever to tell a monitor that is closed. */
+    if (connection->dealer != NULL) {
+        (void)zmq_socket_monitor(connection->dealer, NULL, 0);
+    }
+    if (connection->monitor != NULL) {
+        (void)zmq_close(connection->monitor);
+    }
     if (connection->dealer != NULL) {
         (void)zmq_close(connection->dealer);
     }

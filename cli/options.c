@@ -68,6 +68,12 @@ static bool set_option(struct cli_options *options, int option, const char *valu
         return take_url(options, value);
     case CLI_OPTION_TIMEOUT:
         return cli_parse_seconds(value, &options->timeout_ns) && options->timeout_ns > 0;
+    case CLI_OPTION_KEY:
+        options->key = value;
+        return value[0] != '\0';
+    case CLI_OPTION_SERVER:
+        options->server = value;
+        return value[0] != '\0';
     default:
         return options->set(options->user, option, value);
     }
@@ -114,10 +120,29 @@ static bool parse(struct cli_options *options, int argc, char **argv, bool *help
     return true;
 }
 
+static const char *said_or(const char *said, const char *variable) {
+    const char *value = said != NULL ? said : getenv(variable);
+
+    return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+static bool find_keys(struct cli_options *options) {
+    options->key = said_or(options->key, "FURROW_KEY");
+    options->server = said_or(options->server, "FURROW_SERVER_KEY");
+    if ((options->key == NULL) == (options->server == NULL)) {
+        return true;
+    }
+    fprintf(stderr, "furrow %s: %s\n", options->command,
+            options->key == NULL ? "the broker's key is given (--server), but not ours (--key)"
+                                 : "a key is given (--key), but not the broker's (--server)");
+    return false;
+}
+
 bool cli_options_parse(struct cli_options *options, int argc, char **argv, enum cli_exit *exit) {
     bool help = false;
 
     options->url[0] = '\0';
+    options->key = options->server = NULL;
     options->timeout_ns = DEFAULT_TIMEOUT_NS;
     if (!parse(options, argc, argv, &help)) {
         *exit = CLI_USAGE;
@@ -129,5 +154,5 @@ bool cli_options_parse(struct cli_options *options, int argc, char **argv, enum 
         return false;
     }
     *exit = CLI_USAGE;
-    return find_broker(options);
+    return find_broker(options) && find_keys(options);
 }

@@ -11,6 +11,8 @@
 enum cli_option {
     CLI_OPTION_CONNECT = 256,
     CLI_OPTION_TIMEOUT,
+    CLI_OPTION_KEY,
+    CLI_OPTION_SERVER,
     CLI_OPTION_HELP,
     CLI_OPTION_OWN, /* from here on they are the command's own */
 };
@@ -18,7 +20,9 @@ enum cli_option {
 /* The beginning of a command's table of long options; its own follow, and an empty one ends it. */
 #define CLI_OPTIONS_COMMON                                                                         \
     {"connect", required_argument, NULL, CLI_OPTION_CONNECT},                                      \
-        {"timeout", required_argument, NULL, CLI_OPTION_TIMEOUT}, {                                \
+        {"timeout", required_argument, NULL, CLI_OPTION_TIMEOUT},                                  \
+        {"key", required_argument, NULL, CLI_OPTION_KEY},                                          \
+        {"server", required_argument, NULL, CLI_OPTION_SERVER}, {                                  \
         "help", no_argument, NULL, CLI_OPTION_HELP                                                 \
     }
 
@@ -26,6 +30,10 @@ enum cli_option {
     "  --connect URL        of the broker: tcp://HOST:PORT or ipc://PATH (default: the\n"          \
     "                       environment's FURROW_BROKER, else FURROW_EXECUTOR)\n"                  \
     "  --timeout SECONDS    for the broker to answer (default 5)\n"                                \
+    "  --key FILE           our secret key, with the right `admin`, for a broker that asks for\n"  \
+    "                       keys (default: the environment's FURROW_KEY)\n"                        \
+    "  --server KEY         that broker's public key, as text or as a file (default: the\n"        \
+    "                       environment's FURROW_SERVER_KEY)\n"                                    \
     "  --help               say this, and exit\n"
 
 struct cli_options {
@@ -38,6 +46,7 @@ struct cli_options {
     int arguments_min, arguments_max; /* besides options */
     /* what comes out: */
     char url[512];
+    const char *key, *server; /* both or neither; borrowed */
     uint64_t timeout_ns;
     char **arguments;
     int argument_count;

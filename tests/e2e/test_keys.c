@@ -333,6 +333,29 @@ static void ipc_asks_for_keys_too(void **state) {
     assert_int_equal(furrow_close(&executor), FURROW_OK);
 }
 
+static void an_admins_key_lets_the_furrow_program_look(void **state) {
+    struct scene *scene = *state;
+    const char *in = scene->directory, *url;
+
+    start(scene);
+    url = scene->fleet.url;
+    assert_int_equal(code_of(FURROW_PATH " ping --connect %s --key %s/admin.key --server "
+                                         "%s/broker.pub >%s/said 2>&1",
+                             url, in, in, in),
+                     0);
+    assert_int_equal(code_of("FURROW_KEY=%s/admin.key FURROW_SERVER_KEY=%s/broker.pub " FURROW_PATH
+                             " status --connect %s >%s/said 2>&1",
+                             in, in, url, in),
+                     0);
+    assert_int_equal(code_of(FURROW_PATH " ping --connect %s >%s/said 2>&1", url, in), 1);
+    assert_int_equal(code_of("grep -q 'asks for a key' %s/said", in), 0);
+    assert_int_equal(code_of(FURROW_PATH " ping --connect %s --key %s/client.key --server "
+                                         "%s/broker.pub >%s/said 2>&1",
+                             url, in, in, in),
+                     1);
+    assert_int_equal(code_of("grep -q 'may not' %s/said", in), 0);
+}
+
 /* ----------------------------------------------------------- those who don't */
 
 static void a_client_without_a_key_is_told(void **state) {
@@ -633,6 +656,7 @@ int main(int argc, char **argv) {
         TEST(a_fleet_with_keys_runs_tasks),
         TEST(keys_may_be_named_by_the_environment),
         TEST(ipc_asks_for_keys_too),
+        TEST(an_admins_key_lets_the_furrow_program_look),
         TEST(a_client_without_a_key_is_told),
         TEST(a_key_that_is_not_in_the_list_is_told),
         TEST(a_wrong_key_of_the_broker_is_told),
