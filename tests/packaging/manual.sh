@@ -68,8 +68,9 @@ done <"$work/named"
 {
     grep -A 3 '^FURROW_API' "$source/libclient/include/furrow.h" | tr '\n' ' ' |
         sed 's/FURROW_API/\n&/g' | sed -n 's/^FURROW_API[^(]*[ *]\(furrow_[a-z_]*\)(.*/\1/p'
+    echo # the last line had no end
     sed -n 's/^#define \(furrow_[a-z_]*\)(.*/\1/p' "$source/libclient/include/furrow.h"
-} | sort -u >"$work/declared"
+} | sort -u | sed '/^$/d' >"$work/declared"
 [ "$(wc -l <"$work/declared")" -gt 80 ] || fail "few declarations were found in furrow.h"
 while read -r name; do
     grep -q "^\.Fn $name\( ,\)\{0,1\}\$" "$source/docs/man/furrow.h.3" ||
