@@ -157,6 +157,33 @@ static void wrong_use_is_told_from_failure(void **state) {
     }
 }
 
+static void with_keys_only_an_admins_is_let_in(void **state) {
+    char directory[300], key[320], authorized[320], command[700];
+    const char *more[] = {"--key", key, "--authorized", authorized, NULL};
+    struct site site;
+    (void)state;
+
+    setenv("furrow", FURROW_PROGRAM_PATH, 1);
+    snprintf(directory, sizeof directory, "%s/keys", faults_directory());
+    snprintf(key, sizeof key, "%s/broker.key", directory);
+    snprintf(authorized, sizeof authorized, "%s/authorized", directory);
+    snprintf(command, sizeof command, "$furrow keygen %s --fleet", directory);
+    assert_int_equal(run(command), 0);
+    setenv("keys", directory, 1);
+    open_alpha(&site, 0, 1, 1, more);
+    assert_int_equal(run("$furrow ping --key $keys/admin.key --server $keys/broker.pub"), 0);
+    assert_int_equal(run("FURROW_KEY=$keys/admin.key FURROW_SERVER_KEY=$keys/broker.pub "
+                         "$furrow status --json | jq -e .broker.admins==1"),
+                     0);
+    assert_int_equal(run("$furrow ping --key $keys/client.key --server $keys/broker.pub"), 1);
+    assert_non_null(strstr(said, "may not"));
+    assert_int_equal(run("$furrow ping --timeout 20"), 1); /* without a key */
+    assert_non_null(strstr(said, "key"));
+    assert_int_equal(run("$furrow ping --key $keys/admin.key"), 2);
+    assert_int_equal(run("$furrow ping --key $keys/none --server $keys/broker.pub"), 1);
+    site_close(&site);
+}
+
 /* -------------------------------------------------------------------- status */
 
 static void status_shows_who_is_there_and_what_they_do(void **state) {
@@ -476,6 +503,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         OPERATE_TEST(ping_tells_a_broker_that_is_there_from_one_that_is_not),
         OPERATE_TEST(wrong_use_is_told_from_failure),
+        OPERATE_TEST(with_keys_only_an_admins_is_let_in),
         OPERATE_TEST(status_shows_who_is_there_and_what_they_do),
         OPERATE_TEST(names_of_others_are_escaped),
         OPERATE_TEST(explain_tells_where_a_task_runs_and_why_others_do_not),
