@@ -50,7 +50,7 @@ done
 
 # One page for all commands of furrow.
 for command in ping status explain drain; do
-    "$work/prefix/bin/furrow" $command --help
+    "$work/prefix/bin/furrow" $command --help | grep '^ *--'
 done | options >"$work/help"
 [ -s "$work/help" ] || fail "furrow's commands say nothing"
 sed -n '/^\.It Fl/p' "$source/docs/man/furrow.1" | sed 's/\\-/--/g' | options >"$work/page"
