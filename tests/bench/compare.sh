@@ -188,8 +188,10 @@ bounded() {
         wait $sleeper && : >"$work/late" && end_family $pid
     ) &
     watchdog=$!
+    measuring="$pid $watchdog"
     wait $pid 2>/dev/null
     status=$?
+    measuring=
     kill $watchdog 2>/dev/null
     wait $watchdog 2>/dev/null
     if [ -e "$work/late" ]; then
@@ -313,7 +315,8 @@ if [ ! -x "$build/bin/furrow-bench" ]; then
     exit 1
 fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/furrow-compare.XXXXXX") || exit 1
-trap 'peers_stop; rm -rf "$work"' EXIT
+measuring=
+trap 'for pid in $measuring; do end_family "$pid"; done; peers_stop; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 for name in "$@"; do
     run_group "$name"

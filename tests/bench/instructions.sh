@@ -24,10 +24,10 @@ command -v valgrind >/dev/null || packages_install valgrind
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# few and many: scales of a case of 1,000,000.
+# Scales of a case of 1,000,000, each of which runs twice: once to warm up.
 few=0.02
 many=0.12
-tasks=100000
+tasks=200000
 
 # count EXECUTOR SCALE: role<TAB>instructions, one line a role and thread.
 count() {

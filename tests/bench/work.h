@@ -18,7 +18,7 @@ static inline uint64_t bench_work(uint64_t iterations) {
 }
 
 /* bench_work_peak measures how many iterations a second `processes` (at most 16) processes do together
- * that do nothing else, for 100 ms. It forks, so no other thread may run in this process. 0: it can't. */
+ * that do nothing else, for 50 ms. It forks, so no other thread may run in this process. 0: it can't. */
 double bench_work_peak(int processes);
 
 #endif

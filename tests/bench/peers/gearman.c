@@ -152,8 +152,9 @@ int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "worker") == 0) {
         return work(port);
     }
-    for (int i = 3; i < argc; i++) {
-        peak = peak > 0 || strncmp(argv[i], "eff", 3) != 0 ? peak : bench_work_peak(WORKERS);
+    for (int i = 0; i < 6; i++) { /* the best of a few, before anything else runs here */
+        double rate = bench_work_peak(WORKERS);
+        peak = rate > peak ? rate : peak;
     }
     run.client = gearman_client_create(NULL);
     gearman_client_add_server(run.client, "127.0.0.1", port);
