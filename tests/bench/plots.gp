@@ -1,6 +1,6 @@
-# Called by plots.sh with `data` (a directory of series) and `out`.
+# Called by plots.sh with `data` (a directory of series) and `out`. What has no series is not drawn.
 set terminal pngcairo size 900,560 font "sans,11" linewidth 1.4
-set grid xtics ytics linecolor rgb "#dddddd" linewidth 0.7
+set grid xtics ytics linecolor rgb "#cccccc" linewidth 0.7
 set border 3
 set tics nomirror out
 set key outside right center vertical Left reverse samplen 2 spacing 1.3
@@ -28,26 +28,32 @@ index_of(name) = (i_ = 0, sum [k = 1:words(systems)] (word(systems, k) eq name ?
 set logscale xy
 set format y "10^{%L}"
 
-set output out . "/depth.png"
 set title "No-ops by tasks queued at once"
 set xlabel "tasks submitted at once"
 set ylabel "tasks/s, submit to result read"
 set format x "10^{%L}"
+set xrange [700:1400000]
 names = present("queued")
-plot for [n in names] path("queued", index_of(n)) using 1:2:3:4 with yerrorlines \
-    linestyle word(styles, index_of(n)) + 0 title word(titles, index_of(n))
+if (words(names) > 0) {
+    set output out . "/depth.png"
+    plot for [n in names] path("queued", index_of(n)) using 1:2:3:4 with yerrorlines \
+        linestyle word(styles, index_of(n)) + 0 title word(titles, index_of(n))
+    unset output
+}
 
-set output out . "/workers.png"
-set title "No-ops by worker processes (on the processors named in performance.md)"
+set title "No-ops by worker processes on one machine"
 set xlabel "worker processes"
 set format x "%g"
 set logscale x 2
 set xrange [0.9:18]
 names = present("workers")
-plot for [n in names] path("workers", index_of(n)) using 1:2:3:4 with yerrorlines \
-    linestyle word(styles, index_of(n)) + 0 title word(titles, index_of(n))
+if (words(names) > 0) {
+    set output out . "/workers.png"
+    plot for [n in names] path("workers", index_of(n)) using 1:2:3:4 with yerrorlines \
+        linestyle word(styles, index_of(n)) + 0 title word(titles, index_of(n))
+    unset output
+}
 
-set output out . "/payload.png"
 set title "Echo by payload size"
 set xlabel "payload"
 set ylabel "MB/s there and back"
@@ -55,11 +61,14 @@ set xrange [700:1500000]
 set xtics ("1 KiB" 1024, "16 KiB" 16384, "128 KiB" 131072, "1 MiB" 1048576)
 set format y "%g"
 names = present("echo")
-plot for [n in names] path("echo", index_of(n)) using 1:2:3:4 with yerrorlines \
-    linestyle word(styles, index_of(n)) + 0 title word(titles, index_of(n))
+if (words(names) > 0) {
+    set output out . "/payload.png"
+    plot for [n in names] path("echo", index_of(n)) using 1:2:3:4 with yerrorlines \
+        linestyle word(styles, index_of(n)) + 0 title word(titles, index_of(n))
+    unset output
+}
 
-set output out . "/efficiency.png"
-set title "Useful part of two processors' time by task length"
+set title "Useful part of the processors' time by task length, two workers"
 set xlabel "useful work in a task"
 set ylabel "efficiency"
 unset logscale
@@ -68,6 +77,10 @@ set xrange [0.8:13000]
 set yrange [0:1.05]
 set xtics ("1 us" 1, "10 us" 10, "100 us" 100, "1 ms" 1000, "10 ms" 10000)
 names = present("efficiency")
-plot 0.5 with lines linecolor rgb "#bbbbbb" dashtype 3 notitle, \
-    for [n in names] path("efficiency", index_of(n)) using 1:2:3:4 with yerrorlines \
-    linestyle word(styles, index_of(n)) + 0 title word(titles, index_of(n))
+if (words(names) > 0) {
+    set output out . "/efficiency.png"
+    plot 0.5 with lines linecolor rgb "#bbbbbb" dashtype 3 notitle, \
+        for [n in names] path("efficiency", index_of(n)) using 1:2:3:4 with yerrorlines \
+        linestyle word(styles, index_of(n)) + 0 title word(titles, index_of(n))
+    unset output
+}
