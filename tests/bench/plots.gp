@@ -74,7 +74,7 @@ set ylabel "efficiency"
 unset logscale
 set logscale x 10
 set xrange [0.8:13000]
-set yrange [0:1.05]
+set yrange [0:1.15]
 set xtics ("1 us" 1, "10 us" 10, "100 us" 100, "1 ms" 1000, "10 ms" 10000)
 names = present("efficiency")
 if (words(names) > 0) {

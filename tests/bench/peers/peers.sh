@@ -146,6 +146,7 @@ mpi4py_run() {
 
 dask_packages="python3-distributed"
 dask_start() {
+    export PYTHONPATH="$source/peers" # its workers import what the client sends them
     daemon_on_port "$PYTHON" -m distributed.cli.dask_scheduler --host 127.0.0.1 --port @PORT@ \
         --no-dashboard || return 1
     dask_port=$port
