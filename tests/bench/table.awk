@@ -13,7 +13,7 @@ function is_ours(name) {
 
 # Raw libzmq is held against ours over the same transport.
 function comparable(ours, theirs) {
-    if (is_ours(theirs) || case_of(ours) != case_of(theirs))
+    if (is_ours(theirs) || case_of(ours) != case_of(theirs) || unit[ours] != unit[theirs])
         return 0
     if (theirs ~ /^chain\.ipc\./)
         return ours ~ /^processes\./
