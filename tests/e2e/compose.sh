@@ -43,8 +43,9 @@ project=furrowtest$$
 COMPOSE_PROJECT_NAME=$project
 FURROW_TAG=test$$
 FURROW_MODULES=$work/modules
+FURROW_KEYS=$work/keys
 FURROW_PROCESSES=2
-export COMPOSE_PROJECT_NAME FURROW_TAG FURROW_MODULES FURROW_PROCESSES
+export COMPOSE_PROJECT_NAME FURROW_TAG FURROW_MODULES FURROW_KEYS FURROW_PROCESSES
 began=$(date +%s)
 
 say() {
@@ -178,8 +179,18 @@ chmod -R a+rX "$FURROW_MODULES"
 
 # ------------------------------------------------------------------------------- the fleet
 
+say "keys"
+page keys
+for name in broker worker client admin; do
+    [ "$(stat -c '%u %a' "$FURROW_KEYS/$name.key")" = "7700 600" ] || fail "others may have $name.key"
+done
+cksum "$FURROW_KEYS"/* >"$work/keys.before"
+! compose run --rm keygen >"$work/log" 2>&1 || fail "keygen has written over keys"
+cksum "$FURROW_KEYS"/* | cmp -s - "$work/keys.before" || fail "keygen has changed keys"
+
 say "a broker, three workers and the client of docker-compose.yml"
 page up
+grep -q "3 supervisors" "$work/log" || fail "furrow status says: $(cat "$work/log")"
 words=$(docker run --rm --network none "furrow-client:$FURROW_TAG" \
     sh -c 'find /usr/share/common-licenses -type f -exec cat {} + | LC_ALL=C wc -w')
 finishes "$(containers client -a)" "$words"
@@ -197,9 +208,46 @@ for id in $(docker ps -q --filter "label=com.docker.compose.project=$project"); 
     [ -z "$(docker port "$id")" ] || fail "a port is published"
 done
 echo "every process is user 7700, and no port is published"
+# stranger TEXT OPTION...: a client in the fleet's own network, started with those options, is told no
+# within seconds, in words.
+stranger() {
+    text=$1
+    shift
+    asked=$(date +%s)
+    ! docker run --rm --network "${project}_fleet" -v "$FURROW_KEYS:/keys:ro" \
+        -e "FURROW_EXECUTOR=tcp://broker:7700?connect_timeout=30" "$@" \
+        "furrow-client:$FURROW_TAG" primes 7 >"$work/log" 2>&1 || fail "a stranger was let in: $*"
+    grep -q "$text" "$work/log" || fail "a stranger hears: $(cat "$work/log")"
+    [ $(($(date +%s) - asked)) -lt 15 ] || fail "a stranger had to wait for 15 s"
+}
+docker run --rm --user 0:0 --network none -v "$work:/work" --entrypoint furrow \
+    "furrow-broker:$FURROW_TAG" keygen /work/foreign --name foreign >/dev/null 2>&1 || fail "no keys"
+cp "$work/foreign/foreign.key" "$FURROW_KEYS/foreign.key"
+chown 7700:7700 "$FURROW_KEYS/foreign.key"
+key() {
+    echo "-e FURROW_KEY=/keys/$1.key -e FURROW_SERVER_KEY=/keys/broker.pub"
+}
+stranger "asks for a key"
+# shellcheck disable=SC2046 # words
+stranger "does not know this key" $(key foreign)
+# shellcheck disable=SC2046
+stranger "may not do that" $(key worker)
+rm "$FURROW_KEYS/foreign.key"
+echo "a client without a key, with an unknown one, or with a worker's, is refused"
+page alice
+alice() {
+    # shellcheck disable=SC2046
+    docker run --rm --user 0:0 --network "${project}_fleet" -v "$FURROW_KEYS:/keys:ro" \
+        -e FURROW_EXECUTOR=tcp://broker:7700?connect_timeout=10 $(key alice) \
+        "furrow-client:$FURROW_TAG" primes 7 >"$work/log" 2>&1
+}
+eventually 20 alice || fail "Alice is not let in: $(cat "$work/log")"
+echo "a key that was added to the list is let in after SIGHUP"
 address=$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' \
     "$(containers broker)")
-! docker run --rm -e "FURROW_EXECUTOR=tcp://$address:7700?connect_timeout=3" \
+# shellcheck disable=SC2046
+! docker run --rm -v "$FURROW_KEYS:/keys:ro" $(key client) \
+    -e "FURROW_EXECUTOR=tcp://$address:7700?connect_timeout=3" \
     "furrow-client:$FURROW_TAG" primes 7 >"$work/log" 2>&1 ||
     fail "a client from outside of the network got in"
 grep -q "timed out\|can't open the executor" "$work/log" || fail "$(cat "$work/log")"

@@ -49,7 +49,7 @@ fail() {
 
 say "a Debian with systemd"
 root=$work/root
-debian_make "$root" systemd-sysv dbus procps libzmq5 libmsgpackc2 || skip "no Debian can be made"
+debian_make "$root" systemd-sysv dbus procps libzmq5 libmsgpackc2 libmicrohttpd12 libjansson4 || skip "no Debian can be made"
 
 say "installing what was built"
 DESTDIR=$root cmake --install "$build" >"$work/log" || {

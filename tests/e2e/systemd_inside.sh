@@ -89,7 +89,11 @@ for unit in furrow-broker furrow-worker@; do
     [ "$(grep "^$unit " "$pages/scores")" = "$unit $score" ] || fail "the page has another number"
 done
 
-say "the broker"
+say "the broker, which does not start without its key"
+! systemctl start furrow-broker 2>/dev/null || fail "the broker starts without keys"
+systemctl stop furrow-broker
+page keys
+[ "$(stat -c '%U %a' /etc/furrow/broker.key)" = "root 600" ] || fail "others may read broker.key"
 page broker
 grep -q "listening on tcp://127.0.0.1:7700" "$pages/log" || fail "the page shows no log"
 [ "$(property furrow-broker ActiveState)" = active ] || fail "the broker is not active"
@@ -107,6 +111,33 @@ page worker
 closed furrow-worker@main
 page program
 [ "$(cat "$pages/log")" = "$answer" ] || fail "the program says \"$(cat "$pages/log")\""
+page status
+grep -q -- "-main-1" "$pages/log" || fail "furrow status says: $(cat "$pages/log")"
+! FURROW_KEY=/etc/furrow/worker.key FURROW_SERVER_KEY=/etc/furrow/broker.pub furrow ping \
+    --connect tcp://127.0.0.1:7700 >"$pages/log" 2>&1 || fail "a worker may look around"
+grep -q "may not do that" "$pages/log" || fail "a worker hears: $(cat "$pages/log")"
+
+say "who may come in"
+export FURROW_SERVER_KEY=/etc/furrow/broker.pub
+# refused TEXT ENVIRONMENT...: a program with this environment is told no, in words.
+refused() {
+    text=$1
+    shift
+    ! env "$@" FURROW_EXECUTOR="tcp://127.0.0.1:7700?connect_timeout=20" timeout 60 \
+        build/example-module/longest 1000 >"$pages/log" 2>&1 || fail "$* is let in"
+    grep -q "$text" "$pages/log" || fail "$* hears: $(cat "$pages/log")"
+}
+refused "asks for a key" FURROW_SERVER_KEY=
+refused "may not do that" FURROW_KEY=/etc/furrow/worker.key
+mkdir "$pages/new"
+furrow keygen "$pages/new" --name new >"$pages/line" 2>"$pages/log" || fail "$(cat "$pages/log")"
+refused "does not know this key" FURROW_KEY="$pages/new/new.key"
+cat "$pages/line" >>/etc/furrow/authorized
+page reload
+FURROW_KEY=$pages/new/new.key FURROW_EXECUTOR="tcp://127.0.0.1:7700?connect_timeout=20" \
+    timeout 60 build/example-module/longest 1000 >"$pages/log" 2>&1 || fail "$(cat "$pages/log")"
+export FURROW_KEY=/etc/furrow/client.key
+
 file /etc/systemd/system/furrow-worker@main.service.d/override.conf
 page override
 [ "$(property furrow-worker@main TimeoutStopUSec)" = 10min ] || fail "the override does not count"

@@ -65,26 +65,42 @@ cp -r "$source/deploy/example-module" "$work/clone/deploy"
 page=$source/docs/deploy-by-hand.md
 for name in $(page_names "$page"); do
     case $name in
-    alpha | build | cc | beta | program) page_block "$page" "$name" >"$work/$name.sh" ;;
+    keys | alpha | build | cc | beta | program | status) page_block "$page" "$name" >"$work/$name.sh" ;;
     *) fail "the block $name of the page is not run" ;;
     esac
 done
 
-cd "$work/clone"
+# Each machine has a directory of its own: what is on one is not on the other.
+cp -r "$work/clone" "$work/beta"
+on_alpha() {
+    (cd "$work/clone" && ip netns exec "$alpha" "$@")
+}
+on_beta() {
+    (cd "$work/beta" && ip netns exec "$beta" "$@")
+}
+
+on_alpha sh -eu "$work/keys.sh" >"$work/keys.log" 2>&1 || fail "no keys"
+mkdir -m 700 "$work/beta/keys"
+(cd "$work/clone/keys" && cp worker.key client.key broker.pub "$work/beta/keys")
 # The two in the background are one command each, which exec makes the process to stop later.
+cd "$work/clone"
 ip netns exec "$alpha" sh -eu -c "exec $(cat "$work/alpha.sh")" >"$work/broker.log" 2>&1 &
 broker=$!
+cd "$work/beta"
 sh -eu "$work/build.sh" || fail "the module can't be built"
 (cd deploy/example-module && sh -eu "$work/cc.sh") || fail "the module can't be built by hand"
+cp -r build "$work/clone"
 ip netns exec "$beta" sh -eu -c "exec $(cat "$work/beta.sh")" >"$work/worker.log" 2>&1 &
 worker=$!
 # shellcheck disable=SC2016 # backquotes of Markdown
 answer=$(sed -n 's/^prints `\([^`]*\)`.*/\1/p' "$page")
 [ -n "$answer" ] || fail "the page does not say what the program prints"
-for name in $beta $alpha; do
-    said=$(ip netns exec "$name" timeout 40 sh -eu "$work/program.sh") || fail "the program failed"
+for machine in on_beta on_alpha; do
+    said=$($machine timeout 40 sh -eu "$work/program.sh") || fail "the program failed"
     [ "$said" = "$answer" ] || fail "the program printed \"$said\""
 done
+on_alpha timeout 40 sh -eu "$work/status.sh" >"$work/status.log" || fail "no status"
+grep -q "2 workers with 2 slots" "$work/status.log" || fail "the status does not show the workers"
 kill "$worker"
 wait "$worker" || fail "the worker ended with $?"
 worker=
