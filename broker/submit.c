@@ -35,10 +35,10 @@ static bool set_deadline(struct broker_core *core, struct broker_task *task) {
     return true;
 }
 
-/* Finds a place for the task's id. REFUSED without a fault: it has one already, since the message came
- * before, and there was no memory for the rest of it. */
+/* Finds a place for the task's id. REFUSED: it has one already, since the message came before, and
+ * there was no memory for the rest of it. */
 static enum broker_handled take_slot(struct broker_core *core, struct broker_client *client,
-                                     struct broker_task *task, struct wire_fault *fault) {
+                                     struct broker_task *task) {
     struct broker_task *holder;
 
     switch (broker_slot_take(core, &client->slots, task)) {
@@ -51,11 +51,10 @@ static enum broker_handled take_slot(struct broker_core *core, struct broker_cli
         }
         /* The client uses the slot again, so it has given up the task that was there. */
         broker_client_drop(core, holder);
-        return take_slot(core, client, task, fault);
+        return take_slot(core, client, task);
     case BROKER_SLOT_BEYOND:
-        broker_fault(fault, WIRE_REJECT_LIMIT, "SUBMIT: id: its slot is not below %u",
-                     BROKER_SLOTS_MAX);
-        return BROKER_REFUSED;
+        BASE_ASSERT(false); /* check_rest has seen to it */
+        break;
     case BROKER_SLOT_NOMEM:
         break;
     }
@@ -71,17 +70,17 @@ static void over_quota(struct broker_core *core, struct broker_task *task) {
 }
 
 static enum broker_handled submit_one(struct broker_core *core, struct broker_class *class,
-                                      const struct wire_entry *entry, struct wire_fault *fault) {
+                                      const struct wire_entry *entry) {
     struct broker_task *task = broker_task_new(core, class, entry);
     enum broker_handled handled;
 
     if (task == NULL) {
         return BROKER_NOMEM;
     }
-    handled = take_slot(core, class->client, task, fault);
+    handled = take_slot(core, class->client, task);
     if (handled != BROKER_DONE) {
         broker_task_unmake(core, task);
-        return handled == BROKER_REFUSED && fault->text[0] == '\0' ? BROKER_DONE : handled;
+        return handled == BROKER_REFUSED ? BROKER_DONE : handled;
     }
     core->stats.submitted++;
     broker_meter_roll(&class->queue->demand->meter, core->now_ns);
@@ -172,7 +171,27 @@ static inline bool submit_short(struct broker_core *core, struct run *run,
     return true;
 }
 
-/* Takes back the first `count` tasks of a message that turned out to be wrong further on. */
+/* Whether nothing from this entry on can be refused, so that the long way, whose effects can't be taken
+ * back, may be gone. False: *fault. */
+static bool check_rest(const struct broker_client *client, struct wire_batch batch,
+                       struct wire_entry entry, struct wire_fault *fault) {
+    do {
+        if (entry.new_group && broker_class_of(client, entry.key[0]) == NULL) {
+            broker_fault(fault, WIRE_REJECT_MALFORMED, "SUBMIT: class: %u is not defined",
+                         (unsigned)entry.key[0]);
+            return false;
+        }
+        if ((uint32_t)entry.values[0] >= BROKER_SLOTS_MAX) {
+            broker_fault(fault, WIRE_REJECT_LIMIT, "SUBMIT: id: its slot is not below %u",
+                         BROKER_SLOTS_MAX);
+            return false;
+        }
+    } while (wire_batch_next(&batch, &entry));
+    return true;
+}
+
+/* Takes back the first `count` tasks of a message that turned out to be wrong further on. All of them
+ * have gone the short way, and so were not there before. */
 static void undo(struct broker_core *core, struct broker_client *client, struct wire_batch batch,
                  uint32_t count) {
     struct wire_entry entry;
@@ -194,7 +213,7 @@ static enum broker_handled submit_all(struct broker_core *core, struct broker_cl
     enum broker_handled handled = BROKER_DONE;
     struct run run = {.count = 0};
     struct wire_entry entry;
-    bool plain = false;
+    bool plain = false, checked = false;
 
     for (*count = 0; handled == BROKER_DONE && wire_batch_next(batch, &entry); ++*count) {
         if (BASE_UNLIKELY(entry.new_group)) {
@@ -211,7 +230,11 @@ static enum broker_handled submit_all(struct broker_core *core, struct broker_cl
             continue;
         }
         count_run(core, &run);
-        handled = submit_one(core, run.class, &entry, fault);
+        if (!checked && !check_rest(client, *batch, entry, fault)) {
+            return BROKER_REFUSED;
+        }
+        checked = true;
+        handled = submit_one(core, run.class, &entry);
     }
     count_run(core, &run);
     return handled;
@@ -247,7 +270,6 @@ enum broker_handled broker_on_submit(struct broker_core *core, struct broker_ses
         return BROKER_REFUSED;
     }
     start = batch;
-    fault->text[0] = '\0';
     handled = submit_all(core, client, &batch, &count, fault);
     broker_tasks_came(core);
     if (BASE_UNLIKELY(handled != BROKER_DONE)) {

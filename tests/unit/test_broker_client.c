@@ -239,6 +239,39 @@ static void more_than_the_credit_is_refused_whole(void **state) {
     assert_int_equal(world_stats(world).tasks_queued, client->credit_tasks);
 }
 
+/* All or nothing: neither what the message brings, nor a task that was there before and is named in it. */
+static void a_refused_submit_has_no_effect(void **state) {
+    static const uint64_t classes[] = {0, 0, 0, 9}, ids[] = {2, 1, 3, 4};
+    struct world *world = *state;
+    struct wire_writer *writer = wire_writer_new(WIRE_SUBMIT);
+    struct peer *client, *worker;
+
+    assert_non_null(writer);
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    submit(client, 0, 1);
+    for (int i = 0; i < 4; i++) {
+        const uint64_t key[] = {classes[i], 1, 0};
+
+        assert_int_equal(wire_writer_put(writer, key, &ids[i], "x", 1, NULL), WIRE_PUT_OK);
+    }
+    peer_post(client, wire_writer_finish(writer, NULL));
+    wire_writer_free(writer);
+    assert_int_equal(client->rejects, 1);
+    assert_int_equal(client->reject_code, WIRE_REJECT_MALFORMED);
+    assert_int_equal(world_stats(world).tasks_queued, 1);
+    assert_int_equal(world_stats(world).submitted, 1);
+
+    worker = worker_join(world, 4, "f", "");
+    world_flush(world);
+    give_value(worker, expect_run(worker, 1), "y", 1);
+    world_flush(world);
+    (void)expect_outcome(client, 1, WIRE_KIND_VALUE);
+    assert_null(look(worker, WIRE_RUN));
+    assert_null(look(client, WIRE_OUTCOMES));
+}
+
 /* Submits as far as credit goes until nothing more is granted; returns how many. */
 static uint64_t fill(struct peer *client, uint64_t first) {
     uint64_t sent = 0;
@@ -768,6 +801,7 @@ int main(void) {
         TEST(a_full_broker_grants_no_more_and_does_when_there_is_room),
         TEST(bytes_are_bounded_as_well),
         TEST(a_task_larger_than_all_credit_may_go_alone),
+        TEST(a_refused_submit_has_no_effect),
         TEST(a_client_with_nothing_here_gets_through_a_full_broker),
         TEST(what_gets_free_goes_to_those_below_their_share),
         TEST(a_client_that_reads_nothing_gets_no_more_outcomes),
