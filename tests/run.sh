@@ -2,7 +2,8 @@
 # Everything that must hold: installs what is missing, builds Furrow in all its variants and runs
 # every test. Ends with "N passed, N failed, N skipped", and fails if anything did.
 #
-#   sh tests/run.sh            everything, about 20 minutes on two cores
+#   sh tests/run.sh            everything, about half an hour on two cores; fuzzing is 5 minutes of it,
+#                              unless FURROW_FUZZ_SECONDS says how long each target runs (60)
 #   sh tests/run.sh --quick    the release build and its tests alone
 #   sh tests/run.sh --compose  docker-compose.yml in a real Docker engine alone
 #   sh tests/run.sh --systemd  the release build, and its units under a real systemd alone
@@ -185,6 +186,18 @@ section "AddressSanitizer and UBSan build"
 if build asan; then
     section "ASan and UBSan: unit and conformance"
     tests asan -L '^(unit|conformance)$'
+fi
+
+section "Fuzzing: ${FURROW_FUZZ_SECONDS:-60} s each"
+if check sh tests/fuzz/run.sh --seconds "${FURROW_FUZZ_SECONDS:-60}"; then
+    section "Fuzzing finds what is wrong"
+    if cmake --build --preset fuzz --target fuzz_canaries >"$log" 2>&1; then
+        tests fuzz -L '^fuzz$'
+    else
+        cat "$log"
+        failed=$((failed + 1))
+        note "FAILED TO BUILD"
+    fi
 fi
 
 section "ThreadSanitizer build"

@@ -1,5 +1,7 @@
-/* Writes the corpus that fuzzing starts from: make_corpus DIRECTORY (with message/ and value/). The
- * files in tests/fuzz/corpus are made so; make them anew when the protocol changes. */
+/* Writes the corpus that fuzzing starts from: make_corpus DIRECTORY, which has a directory for each
+ * target. The files with names in tests/fuzz/corpus are made so; make them anew when the protocol
+ * changes. Those whose names are hashes were found by fuzzing, and are kept for the code that they
+ * reach; those that begin with "found-" once showed a mistake. */
 #include "tests/fuzz/wire_exercise.h"
 
 #include "base/buffer.h"
@@ -71,11 +73,81 @@ static void save_values(const char *directory) {
     save_value(directory, "value/deep", "v*",
                "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]"
                "]]]]]]]]]]]]");
-    save_value(directory, "value/pointer", "p", "p", (void *)text);
+    save_value(directory, "value/pointer", "p", "p", (void *)(uintptr_t)0x1234);
     save_value(directory, "value/whole", "v i *", "[ii]iss", INT64_C(1), INT64_C(2), INT64_C(3),
                "rest", "more");
     save_value(directory, "value/error", "v", "[isssiuii]", INT64_C(3), "boom", "do_work", "host",
                INT64_C(4711), UINT64_C(1), INT64_C(11), INT64_C(-1));
+}
+
+/* -------------------------------------------------------------------- scripts */
+
+/* What a script for one of the cores means is said by its target: fuzz_broker.c and so on. */
+#define HELLOS                                                                                     \
+    "\x00\x00\x00\x00" /* a client */                                                              \
+    "\x03\x00\x07\x00" /* a worker, for all functions */                                           \
+    "\x03\x0b\x80"     /* which claims nothing */                                                  \
+    "\x07\x00\x00\x00" /* a supervisor */
+#define DEFINE "\x00\x00\x00\x00"
+#define SUBMIT "\x00\x04\x03\x08\x00\x08\x01\x08\x02" /* three tasks */
+#define FLUSH  "\x80\x02"
+#define WAIT   "\x80\x01\x28" /* a while */
+
+static const struct script {
+    const char *name, *bytes;
+    size_t size;
+} scripts[] = {
+#define SCRIPT(name, bytes)                                                                        \
+    { name, bytes, sizeof(bytes) - 1 }
+    SCRIPT("broker/tasks", HELLOS DEFINE SUBMIT FLUSH "\x03\x00" FLUSH),
+    SCRIPT("broker/cancels",
+           HELLOS DEFINE SUBMIT "\x00\x0c\x01\x01" FLUSH "\x00\x0c\x02\x00\x02" FLUSH
+                                "\x03\x09\x01\x01\x00" FLUSH "\x03\x00" FLUSH),
+    SCRIPT("broker/death", HELLOS DEFINE SUBMIT FLUSH "\x07\x00\x44\x00" WAIT FLUSH WAIT),
+    SCRIPT("broker/resent", HELLOS DEFINE "\x00\x04\x01\x68\x00" WAIT FLUSH "\x03\x00" FLUSH),
+    SCRIPT("broker/restart", HELLOS DEFINE SUBMIT FLUSH
+           "\x80\xee" HELLOS DEFINE "\x00\x04\x01\x68\x00\x03\x0b\x81\x00" WAIT FLUSH
+           "\x03\x00" FLUSH),
+    SCRIPT("broker/reconnect",
+           HELLOS DEFINE SUBMIT FLUSH "\x83\x03\x00\x03\x00\x07\x00"
+                                      "\x80\x03\x00\x00\x00\x00\x00" FLUSH "\x03\x00" FLUSH),
+    SCRIPT("broker/drain", HELLOS DEFINE SUBMIT FLUSH "\x80\xfe\x03\x00" FLUSH WAIT),
+    SCRIPT("broker/leave", HELLOS DEFINE SUBMIT FLUSH "\x80\xc6\x83\xce" FLUSH WAIT),
+    /* Behind the first byte, pairs: what happens, and how. The broker says RUN, the pool works. */
+    SCRIPT("worker/tasks",
+           "\x00\x05\x00\x04\x00\x00\x00\x03\x00\x00\x00\x01\x00\x02\x03\x00\x02\x00"
+           "\x01\x02\x00\x00\x04\x00\x00\x08\x00\x04\x00"),
+    SCRIPT("worker/recall",
+           "\x00\x05\x00\x04\x00\x00\x00\x03\x00\x00\x00\x01\x00\x02\x00\x04\x0a\x00"
+           "\x01\x03\x00\x00\x05\x01\x02\x04\x00"),
+    SCRIPT("worker/limits",
+           "\x00\x05\x00\x04\x00\x00\x00\x01\x00\x80\x03\x00\x04\x80\x28\x04\x80\x2f"),
+    SCRIPT("worker/new-broker",
+           "\x00\x05\x00\x04\x00\x00\x00\x02\x00\x00\x00\x01\x02\x00\x01\x04\x00"
+           "\x00\x0a\x04\x80\x28\x05\x08\x04\x00"),
+    SCRIPT("worker/retire",
+           "\x03\x05\x00\x04\x00\x00\x00\x07\x00\x00\x00\x01\x00\x02\x00\x03\x00\x04"
+           "\x00\x05\x00\x06\x04\x00\x02\x00\x00\x04\x00"),
+    SCRIPT("client/tasks",
+           "\x00\x05\x00\x00\x02\xb8\x02\x10\x04\x00\x00\x00\x02\x00\x00\x01\x00\x04\x00"),
+    SCRIPT("client/cancels",
+           "\x00\x05\x00\x00\x02\xb8\x02\x10\x04\x00\x03\x00\x03\x01\x04\x00\x00\x03\x02"
+           "\x00\x00\x01\x01\x03\xf0"),
+    SCRIPT("client/limits", "\x00\x02\x03\x04\x80\x2f\x05\x00\x00\x02\xb8\x02\x13\x04\x80\x2f"),
+    SCRIPT("client/new-broker",
+           "\x00\x05\x00\x00\x02\xb8\x02\x10\x04\x00\x00\x0a\x04\x80\x28\x05\x08"
+           "\x00\x02\xb8\x04\x00\x00\x00\x01\x00\x00"),
+    SCRIPT("client/refused", "\x00\x02\x00\x00\xcb\x04\x80\x2f"),
+    SCRIPT("link/stream", "\x07\x00\x02\x00\x04\x07\x04\x07"),
+    SCRIPT("link/break", "\x07\x00\x00\x02\x02\x0d\x0a\x28\x0b\x07\x04\x04\x07\x07"),
+    SCRIPT("link/gap", "\x07\x00\x00\x0e\x04\x07\x04\x04"),
+    SCRIPT("link/stranger", "\x07\x0f\x10\x00\x00\x0f\x04\x00\x00\x0f\x10\xf0"),
+};
+
+static void save_scripts(const char *directory) {
+    for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
+        save(directory, scripts[i].name, scripts[i].bytes, scripts[i].size);
+    }
 }
 
 int main(int argc, char **argv) {
@@ -85,5 +157,6 @@ int main(int argc, char **argv) {
     }
     save_messages(argv[1]);
     save_values(argv[1]);
+    save_scripts(argv[1]);
     return 0;
 }
