@@ -17,11 +17,15 @@
 
 #include "base/rng.h"
 #include "tests/e2e/dealer.h"
+#include "tests/fuzz/wire_exercise.h"
 #include "tests/support/fleet.h"
+#include "wire/zmq.h"
 
 #define RAW_CONNECTIONS    300
 #define SILENT_CONNECTIONS 500
 #define ZMQ_MESSAGES       30000
+#define MUTATED_MESSAGES   120000
+#define MUTATED_A_SESSION  40
 
 struct scene {
     struct fleet fleet;
@@ -218,6 +222,191 @@ static void peers_that_name_themselves_are_not_heard(void **state) {
     assert_int_equal(zmq_ctx_term(context), 0);
 }
 
+/* ------------------------------------------------------------- mutated messages */
+
+/* A stranger who knows the protocol, and what the broker answers to it. */
+struct stranger {
+    void *socket;
+    enum wire_role role; /* 0: says no HELLO */
+    uint64_t session, seq;
+    unsigned rejects[WIRE_REJECT_DRAINING + 1];
+    unsigned welcomes, unknowns;
+};
+
+static void hear(struct stranger *stranger) {
+    struct wire_message *message;
+
+    while (wire_zmq_recv(stranger->socket, NULL, &message) == WIRE_ZMQ_OK) {
+        struct wire_envelope envelope;
+        struct wire_welcome welcome;
+        struct wire_reject reject;
+        struct wire_fault fault;
+
+        /* Whatever it was sent, what the broker says is right. */
+        assert_true(wire_open(message, &envelope, &fault));
+        assert_true(exercise_message(message, &fault));
+        if (envelope.type == WIRE_WELCOME) {
+            assert_true(wire_welcome_decode(message, &welcome, &fault));
+            stranger->seq = welcome.received;
+            stranger->welcomes++;
+        } else if (envelope.type == WIRE_REJECT) {
+            assert_true(wire_reject_decode(message, &reject, &fault));
+            stranger->rejects[reject.code]++;
+        } else if (envelope.type == WIRE_UNKNOWN) {
+            stranger->unknowns++;
+        }
+        wire_message_unref(message);
+    }
+}
+
+static void send_to_broker(struct stranger *stranger, struct wire_message *message) {
+    zmq_pollitem_t item = {.socket = stranger->socket, .events = ZMQ_POLLOUT};
+
+    assert_non_null(message);
+    assert_int_equal(zmq_poll(&item, 1, 10000), 1);
+    assert_int_equal(wire_zmq_send(stranger->socket, NULL, message), WIRE_ZMQ_OK);
+    wire_message_unref(message);
+}
+
+/* Begins a session, whatever there was, and waits for WELCOME: all that was sent before has then been
+ * read by the broker. */
+static void begin_session(struct stranger *stranger) {
+    static const struct wire_text function = {"f", 1};
+    struct wire_hello hello = {
+        .version_min = WIRE_VERSION_MIN,
+        .version_max = WIRE_VERSION_MAX,
+        .role = stranger->role,
+        .session = {0x57a46e4, ++stranger->session},
+        .name = {"stranger", 8},
+        .host = {"elsewhere", 9},
+        .slots = stranger->role == WIRE_WORKER ? 2 : 0,
+        .functions = &function,
+        .function_count = stranger->role == WIRE_WORKER ? 1 : 0,
+    };
+    unsigned before = stranger->welcomes;
+
+    send_to_broker(stranger, wire_hello_encode(&hello));
+    for (int turn = 0; stranger->welcomes == before; turn++) {
+        zmq_pollitem_t item = {.socket = stranger->socket, .events = ZMQ_POLLIN};
+
+        assert_true(turn < 100000);
+        assert_int_equal(zmq_poll(&item, 1, 10000), 1);
+        hear(stranger);
+    }
+}
+
+/* A message with some bytes of its header changed, cut off or added, or with a frame too many or too
+ * few. */
+static struct wire_message *mutate(struct scene *scene, const struct wire_message *message) {
+    struct wire_blob *frames[WIRE_FRAMES_MAX];
+    size_t size = message->frames[0]->size, more = 0;
+    uint32_t count = message->frame_count;
+    uint64_t how = base_rng_below(&scene->rng, 16);
+
+    if (how == 0) {
+        size = base_rng_below(&scene->rng, size + 1);
+    } else if (how == 1) {
+        more = 1 + base_rng_below(&scene->rng, 8);
+    } else if (how == 2 && count > 1) {
+        count--;
+    }
+    frames[0] = wire_blob_new(size + more);
+    assert_non_null(frames[0]);
+    memcpy(frames[0]->data, message->frames[0]->data, size);
+    for (size_t i = 0; i < more; i++) {
+        frames[0]->data[size + i] = (uint8_t)base_rng_next(&scene->rng);
+    }
+    for (uint64_t i = how < 3 ? 0 : 1 + base_rng_below(&scene->rng, 4); i > 0 && size > 0; i--) {
+        frames[0]->data[base_rng_below(&scene->rng, size)] =
+            base_rng_below(&scene->rng, 3) == 0 ? (uint8_t)(0xc0 + base_rng_below(&scene->rng, 32))
+                                                : (uint8_t)base_rng_next(&scene->rng);
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        frames[i] = wire_blob_ref(message->frames[i]);
+    }
+    if (how == 3 && count < WIRE_FRAMES_MAX) {
+        frames[count] = wire_blob_copy("more", 4);
+        assert_non_null(frames[count++]);
+    }
+    message = wire_message_new(frames, count);
+    assert_non_null(message);
+    return (struct wire_message *)message;
+}
+
+static void say_mutated(struct scene *scene, struct stranger *stranger, unsigned samples) {
+    struct wire_message *sample = exercise_sample((unsigned)base_rng_below(&scene->rng, samples));
+    struct wire_message *mutated;
+    struct wire_envelope envelope;
+    struct wire_fault fault;
+
+    assert_non_null(sample);
+    assert_true(wire_open(sample, &envelope, &fault));
+    /* Most as the link would number them, so that they get beyond it. */
+    if (base_rng_below(&scene->rng, 8) != 0) {
+        wire_stamp(sample, envelope.type >= WIRE_FIRST_SEQUENCED ? stranger->seq + 1 : 0, 0);
+    }
+    mutated = mutate(scene, sample);
+    wire_message_unref(sample);
+    if (wire_open(mutated, &envelope, &fault) && envelope.type >= WIRE_FIRST_SEQUENCED &&
+        envelope.seq == stranger->seq + 1) {
+        stranger->seq++;
+    }
+    send_to_broker(stranger, mutated);
+}
+
+/* Messages of every type, changed: before HELLO and in sessions of every role. */
+static void mutated_messages_are_refused_or_passed_over(void **state) {
+    struct scene *scene = *state;
+    struct stranger strangers[] = {{.role = (enum wire_role)0},
+                                   {.role = WIRE_CLIENT},
+                                   {.role = WIRE_WORKER, .session = 1000000},
+                                   {.role = WIRE_SUPERVISOR, .session = 2000000}};
+    void *context = zmq_ctx_new();
+    struct wire_message *sample;
+    unsigned samples = 0, over_limits = 0;
+
+    assert_non_null(context);
+    for (; (sample = exercise_sample(samples)) != NULL; samples++) {
+        wire_message_unref(sample);
+    }
+    for (int i = 0; i < 4; i++) {
+        strangers[i].socket = wire_zmq_dealer(context);
+        assert_non_null(strangers[i].socket);
+        assert_int_equal(wire_zmq_connect(strangers[i].socket, scene->fleet.url), 0);
+    }
+    for (int i = 0; i < MUTATED_MESSAGES; i++) {
+        struct stranger *stranger = &strangers[i / MUTATED_A_SESSION % 4];
+
+        if (i % MUTATED_A_SESSION == 0 && stranger->role != 0) {
+            begin_session(stranger);
+        }
+        say_mutated(scene, stranger, samples);
+        hear(stranger);
+    }
+    strangers[0].role = WIRE_CLIENT;
+    strangers[0].session = 3000000;
+    for (int i = 0; i < 4; i++) {
+        struct stranger *stranger = &strangers[i];
+
+        begin_session(stranger); /* all has been read */
+        print_message("role %d: %u malformed, %u type, %u role, %u limit, %u unknown\n", i,
+                      stranger->rejects[WIRE_REJECT_MALFORMED], stranger->rejects[WIRE_REJECT_TYPE],
+                      stranger->rejects[WIRE_REJECT_ROLE], stranger->rejects[WIRE_REJECT_LIMIT],
+                      stranger->unknowns);
+        assert_true(stranger->rejects[WIRE_REJECT_MALFORMED] > MUTATED_MESSAGES / 400);
+        assert_true(stranger->unknowns > 0);
+        if (i > 0) {
+            assert_true(stranger->rejects[WIRE_REJECT_ROLE] > 0);
+            assert_true(stranger->rejects[WIRE_REJECT_TYPE] > 0);
+        }
+        over_limits += stranger->rejects[WIRE_REJECT_LIMIT];
+        assert_int_equal(zmq_close(stranger->socket), 0);
+    }
+    assert_true(over_limits > 0);
+    assert_int_equal(zmq_ctx_term(context), 0);
+    expect_service(scene);
+}
+
 /* The header of a frame that is far too large: the connection is closed, nothing is allocated. */
 static void a_frame_over_the_limit_is_refused(void **state) {
     static const uint8_t huge[] = {2, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 'x'};
@@ -240,6 +429,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(broken_handshakes_and_frames, begin, end),
         cmocka_unit_test_setup_teardown(connections_that_say_nothing, begin, end),
         cmocka_unit_test_setup_teardown(random_frames_over_zeromq, begin, end),
+        cmocka_unit_test_setup_teardown(mutated_messages_are_refused_or_passed_over, begin, end),
         cmocka_unit_test_setup_teardown(peers_that_name_themselves_are_not_heard, begin, end),
         cmocka_unit_test_setup_teardown(a_frame_over_the_limit_is_refused, begin, end),
     };
