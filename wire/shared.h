@@ -25,7 +25,7 @@
 
 /* Blocks consist of units of this size. */
 #define WIRE_SHARED_UNIT_BYTES (16u << 10)
-/* What a heap keeps of memory that is free, for the next blocks. */
+/* What a heap keeps of memory that is free, for the next blocks; if more is used, as much as that. */
 #define WIRE_SHARED_KEEP_BYTES (32u << 20)
 #define WIRE_SHARED_BYTES_MAX  (UINT64_C(64) << 30)
 

@@ -119,15 +119,23 @@ static bool strip(struct wire_shared_heap *heap, uint32_t at, uint32_t end) {
     return true;
 }
 
+/* How much may be resident: what is used, and for the next blocks as much again, since use goes up and
+ * down. Locked. */
+static uint32_t resident_most(const struct wire_shared_heap *heap) {
+    uint32_t used = heap->extents.used;
+
+    return used + (used > KEEP_UNITS ? used : KEEP_UNITS);
+}
+
 /* Gives free memory back that is more than may be kept: that at the end first, since blocks are taken at
  * the beginning. Locked. */
 static void trim(struct wire_shared_heap *heap) {
     uint32_t end = heap->extents.count, begin;
 
-    for (; end > 0 && heap->resident_units > heap->extents.used + KEEP_UNITS; end = begin) {
+    for (; end > 0 && heap->resident_units > resident_most(heap); end = begin) {
         bool is_free = base_extents_back(&heap->extents, end, &begin);
         uint32_t upto = end < heap->resident_end ? end : heap->resident_end;
-        uint32_t excess = heap->resident_units - heap->extents.used - KEEP_UNITS, from = begin;
+        uint32_t excess = heap->resident_units - resident_most(heap), from = begin;
 
         if (!is_free || upto <= begin) {
             continue;

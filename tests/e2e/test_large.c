@@ -20,6 +20,18 @@
 
 #include <cmocka.h>
 
+/* Sanitizers need an address space without a limit. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LIMITS 1u
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define LIMITS 1u
+#endif
+#endif
+#ifndef LIMITS
+#define LIMITS 2u
+#endif
+
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)
 
@@ -261,7 +273,7 @@ static void in_too_little_shared_memory_all_sizes_come_back(void **state) {
 static void under_limits_of_the_system_all_sizes_come_back(void **state) {
     static const int resources[] = {RLIMIT_FSIZE, RLIMIT_AS};
     (void)state;
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < LIMITS; i++) {
         struct rlimit before, small;
         assert_int_equal(getrlimit((__rlimit_resource_t)resources[i], &before), 0);
         small = before;
