@@ -184,7 +184,7 @@ static enum wire_reason_code explain(struct inquiry *inquiry) {
     case BROKER_TASK_ENDED:
         break;
     }
-    BASE_ASSERT(!"a task with an id of its client's is in none of these states");
+    BASE_ASSERT(false); /* a task with an id of its client's is in none of these states */
     return WIRE_REASON_NOT_HERE;
 }
 
