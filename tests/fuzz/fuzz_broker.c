@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "broker/core.h"
 #include "tests/fuzz/wire_exercise.h"
+#include "wire/inspect.h"
 #include "wire/link.h"
 #include "wire/link_stream.h"
 
@@ -18,10 +19,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define CLIENTS      3u
-#define WORKERS      4u
-#define SUPERVISORS  1u
-#define PEERS        (CLIENTS + WORKERS + SUPERVISORS)
-#define SLOTS        8u /* of each client's ids */
+#define WORKERS      3u
+#define PEERS        (CLIENTS + WORKERS + 2u) /* an admin and a supervisor */
+#define SLOTS        8u                       /* of each client's ids */
 #define GENERATIONS  4u
 #define IDS          (SLOTS * GENERATIONS)
 #define LEASES       16u /* that a worker remembers */
@@ -194,6 +194,11 @@ static bool sendable(enum wire_role role, uint32_t type) {
     case WIRE_INTERRUPT:
     case WIRE_STOP:
         return role == WIRE_WORKER;
+    case WIRE_PONG:
+    case WIRE_ROWS:
+    case WIRE_REASON:
+    case WIRE_RETIRED:
+        return role == WIRE_ADMIN;
     default:
         return false;
     }
@@ -289,7 +294,7 @@ static void check_refused(const struct broker_stats *before, const struct broker
 }
 
 static void receive(broker_address from, struct wire_message *message, bool hello) {
-    struct broker_event event = {BROKER_RECEIVE, from, message};
+    struct broker_event event = {.type = BROKER_RECEIVE, .from = from, .message = message};
     struct broker_stats before, after;
 
     broker_get_stats(world.core, &before);
@@ -387,7 +392,7 @@ static void say_hello(struct fuzz_input *in, struct peer *peer) {
     uint8_t which = fuzz_byte(in), how = fuzz_byte(in);
     struct wire_hello hello = {
         .version_min = (how & 0xf0) == 0xf0 ? 2 : 1,
-        .version_max = 1 + (how & 1u),
+        .version_max = 1u + (how & 1u),
         .role = peer->role,
         .session = peer->session,
         .epoch = (how & 6u) == 6u ? fuzz_number(in, 0) : peer->epoch,
@@ -402,7 +407,7 @@ static void say_hello(struct fuzz_input *in, struct peer *peer) {
     struct wire_message *message;
 
     if (peer->role == WIRE_WORKER) {
-        hello.slots = 1 + which / 8 % 4;
+        hello.slots = 1u + which / 8 % 4;
         hello.tag_count = which / 32 % 3;
         for (uint32_t i = 0; i < 3; i++) {
             if ((which & (1u << i)) != 0) {
@@ -664,6 +669,24 @@ static void general(struct fuzz_input *in, struct peer *peer, uint8_t how) {
     }
 }
 
+static struct wire_message *make_question(struct fuzz_input *in, uint8_t what) {
+    uint8_t how = fuzz_byte(in);
+    const struct wire_session session = world.peers[how % PEERS].session;
+
+    switch (what % 4) {
+    case 0:
+        return wire_ping_encode(&(struct wire_ping){how});
+    case 1:
+        return wire_list_encode(
+            &(struct wire_list_request){how, how % WIRE_LIST_COUNT, how / 0x80});
+    case 2:
+        return wire_explain_encode(&(struct wire_explain){
+            .number = how, .session = session, .named = 1, .id = some_id(in)});
+    default:
+        return wire_retire_encode(&(struct wire_retire){.number = how, .session = session});
+    }
+}
+
 static void speak(struct fuzz_input *in, struct peer *peer, uint8_t how) {
     static const enum wire_type of_workers[] = {WIRE_RESULTS, WIRE_RETURNED, WIRE_RUNNING,
                                                 WIRE_CLAIMS};
@@ -680,6 +703,9 @@ static void speak(struct fuzz_input *in, struct peer *peer, uint8_t how) {
         send(in, peer,
              what < 8 ? make_results_of_all(peer) : make_batch(in, peer, of_workers[what % 4]),
              how);
+        break;
+    case WIRE_ADMIN:
+        send(in, peer, make_question(in, what), how);
         break;
     case WIRE_SUPERVISOR:
         send(in, peer, what == 15 ? make_batch(in, peer, WIRE_SUBMIT) : make_death(in), how);
@@ -750,6 +776,7 @@ static void world_init(void) {
     for (uint32_t i = 0; i < PEERS; i++) {
         world.peers[i].role = i < CLIENTS             ? WIRE_CLIENT
                               : i < CLIENTS + WORKERS ? WIRE_WORKER
+                              : i < PEERS - 1         ? WIRE_ADMIN
                                                       : WIRE_SUPERVISOR;
         world.peers[i].address = ++world.last_address;
         world.peers[i].session = (struct wire_session){1, i + 1};

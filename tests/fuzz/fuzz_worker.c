@@ -210,7 +210,7 @@ static void welcome(struct fuzz_input *in, uint8_t how) {
 static uint64_t some_lease(struct fuzz_input *in) {
     uint8_t which = fuzz_byte(in);
 
-    return which >= 0xf0 ? fuzz_number(in, UINT64_MAX) : 1 + which;
+    return which >= 0xf0 ? fuzz_number(in, UINT64_MAX) : UINT64_C(1) + which;
 }
 
 static size_t make_entry(struct fuzz_input *in, enum wire_type type, uint64_t *key,
@@ -222,7 +222,7 @@ static size_t make_entry(struct fuzz_input *in, enum wire_type type, uint64_t *k
         return 0;
     }
     how = fuzz_byte(in);
-    key[0] = how % 16 == 15 ? 3 : how % 3;
+    key[0] = how % 16 == 15 ? 3u : how % 3u;
     key[1] = how / 16 % 4;
     key[2] = how >= 0x80 ? 20 : 0;
     key[3] = 8;

@@ -93,6 +93,9 @@ static void save_values(const char *directory) {
 #define FLUSH  "\x80\x02"
 #define WAIT   "\x80\x01\x28" /* a while */
 
+#define KEY       "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+#define OTHER_KEY "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"
+
 static const struct script {
     const char *name, *bytes;
     size_t size;
@@ -113,6 +116,15 @@ static const struct script {
                                       "\x80\x03\x00\x00\x00\x00\x00" FLUSH "\x03\x00" FLUSH),
     SCRIPT("broker/drain", HELLOS DEFINE SUBMIT FLUSH "\x80\xfe\x03\x00" FLUSH WAIT),
     SCRIPT("broker/leave", HELLOS DEFINE SUBMIT FLUSH "\x80\xc6\x83\xce" FLUSH WAIT),
+    SCRIPT("broker/admin",
+           "\x06\x00\x00\x00" HELLOS DEFINE SUBMIT FLUSH "\x06\x00\x01\x06\x01\x01\x06\x01\x02"
+           "\x06\x01\x03\x06\x01\x04\x06\x01\x00\x06\x02\x00\x01\x06\x03\x03" FLUSH),
+    SCRIPT("keys/secret", "\x00# ours\nsecret " KEY "\n"),
+    SCRIPT("keys/public", "\x01\npublic " KEY),
+    SCRIPT("keys/letters", "\x02" KEY),
+    SCRIPT("keys/list",
+           "\x03# who may come in\nsubmit,work " KEY " name=alice tasks=1000 bytes=4G\n"
+           "admin " OTHER_KEY "\n"),
     /* Behind the first byte, pairs: what happens, and how. The broker says RUN, the pool works. */
     SCRIPT("worker/tasks",
            "\x00\x05\x00\x04\x00\x00\x00\x03\x00\x00\x00\x01\x00\x02\x03\x00\x02\x00"

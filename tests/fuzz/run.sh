@@ -13,7 +13,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-all="message value link broker worker client"
+all="message value keys link broker worker client"
 seconds=60
 targets=
 while [ $# -gt 0 ]; do
