@@ -55,7 +55,9 @@ static void end_task(struct engine *engine, furrow_future *future, enum wire_kin
     if (engine->broken && action->data == NULL && kind == engine->break_kind) {
         (void)future_fail_as(future, kind, break_code(engine), 0, engine->break_text);
     } else if (kind == WIRE_KIND_VALUE &&
-               (!wire_value_check(action->data, action->size, &count) || count != 1)) {
+               /* of a chunk, perhaps, in which values are wrapped */
+               (!wire_value_check_nested(action->data, action->size, WIRE_NESTING_MAX, &count) ||
+                count != 1)) {
         (void)future_fail(future, WIRE_KIND_ERROR, 0, "the result that arrived is malformed");
     } else {
         (void)future_resolve(future, kind, action->data, action->size, action->large);

@@ -140,7 +140,8 @@ static bool open_chunk(furrow_results *results) {
     if (!future->pointers) {
         size_t values;
 
-        if (!wire_value_check(results->at, results->left_bytes, &values) || values != 1) {
+        if (!wire_value_check_nested(results->at, results->left_bytes, WIRE_NESTING_MAX, &values) ||
+            values != 1) {
             return false;
         }
     }

@@ -294,6 +294,35 @@ static void chunksizes_give_the_same_results(void **state) {
     }
 }
 
+/* As deep as a value may be, wrapped in a chunk, which is two deeper. */
+#define DEEP "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[i]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"
+
+static furrow_status next_deep(void *user, furrow_buffer *item) {
+    int64_t *left = user;
+
+    if (*left == 0) {
+        return FURROW_EEND;
+    }
+    --*left;
+    return furrow_buffer_pack(item, DEEP, *left);
+}
+
+static void the_deepest_values_fit_into_chunks(void **state) {
+    furrow_executor *pool = conformance_open(2);
+    furrow_map_options options = FURROW_MAP_OPTIONS_INIT;
+    int64_t left = 10, value = -1;
+    (void)state;
+
+    options.chunksize = 3;
+    furrow_input *input = must(furrow_input_callback(next_deep, NULL, &left));
+    furrow_results *results = must(furrow_map(pool, identity, &options, &input));
+    for (int64_t i = 9; i >= 0; i--) {
+        assert_ok(furrow_results_next(results, DEEP, &value));
+        assert_int_equal(value, i);
+    }
+    furrow_results_close(&results);
+}
+
 static void chunksize_below_one_is_invalid(void **state) {
     furrow_executor *pool = conformance_open(1);
     (void)state;
@@ -476,6 +505,7 @@ static const struct conformance_row rows[] = {
     ROW(a_task_that_fails_with_timeout_is_told_apart, ON_ALL),
     ROW(map_close_cancels_what_has_not_started, ON_ALL),
     ROW(chunksizes_give_the_same_results, ON_ALL),
+    ROW(the_deepest_values_fit_into_chunks, ON_ALL),
     ROW(chunksize_below_one_is_invalid, ON_ALL),
     ROW(buffersize_below_one_is_invalid, ON_ALL),
     ROW(buffersize_is_what_is_pulled_ahead, ON_ALL),
