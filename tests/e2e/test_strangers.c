@@ -92,6 +92,32 @@ static void expect_room_for_another(void) {
     close_pool(&pool);
 }
 
+/* How many descriptors the broker has when it has had none more and none less for a while. */
+static int settled_fds(void) {
+    int fds = fds_of(scene.site.fleet.broker);
+
+    for (int same = 0; same < 50; same++) {
+        int now = fds_of(scene.site.fleet.broker);
+
+        same = now == fds ? same : 0;
+        fds = now;
+        pause_ms(10);
+    }
+    return fds;
+}
+
+static void expect_fds_back(void) {
+    double until = now_seconds() + 40.0; /* ZeroMQ gives a handshake 30 s */
+
+    while (fds_of(scene.site.fleet.broker) > scene.fds) {
+        if (now_seconds() > until) {
+            fail_msg("the broker has %d descriptors, and had %d", fds_of(scene.site.fleet.broker),
+                     scene.fds);
+        }
+        pause_ms(10);
+    }
+}
+
 static int begin(void **state) {
     if (faults_set_up(state) != 0) {
         return -1;
@@ -102,17 +128,17 @@ static int begin(void **state) {
     scene.customer.pool = open_pool(scene.site.fleet.url);
     assert_int_equal(pthread_create(&scene.customer.thread, NULL, work_on, &scene.customer), 0);
     expect_service();
-    scene.fds = fds_of(scene.site.fleet.broker);
     expect_room_for_another();
+    scene.fds = settled_fds(); /* both workers are there, and the other client is gone */
     scene.rss_kb = rss_kb(scene.site.fleet.broker);
     return 0;
 }
 
 static int end(void **state) {
-    wait_for(fds_of(scene.site.fleet.broker) <= scene.fds);
+    expect_fds_back();
     expect_service();
     expect_room_for_another();
-    wait_for(fds_of(scene.site.fleet.broker) <= scene.fds);
+    expect_fds_back();
     long grown_kb = rss_kb(scene.site.fleet.broker) - scene.rss_kb;
     print_message("%ld tasks meanwhile; the broker has grown by %ld KiB\n",
                   atomic_load(&scene.customer.done), grown_kb);
