@@ -51,7 +51,7 @@
  * unless `guarded` says that it is set or about to be; the watcher clears `guarded` only when it has
  * seen no new group for a whole period, and looks at `drive` once more after that. Both do first
  * their store and then their load, sequentially consistent: so either the lane sees that nobody
- * watches, and sets the timer, or the watcher sees that a group has begun.  A task that runs long is
+ * watches, and sets the timer, or the watcher sees that a group has begun. A task that runs long is
  * so noticed after GUARD_NS to 2 GUARD_NS (and the time that the scheduler takes). */
 #ifndef WORKER_PROCESS_H
 #define WORKER_PROCESS_H
@@ -73,7 +73,7 @@
 
 #define WORKER_GROUP_NS  UINT64_C(100000)
 #define WORKER_GROUP_MAX 1024u
-/* How often the I/O thread looks at what runs, and from when on that counts as long. */
+/* How often the driver looks at what runs, and from when on that counts as long. */
 #define WORKER_SAMPLE_NS (2 * BASE_CLOCK_NS_PER_MS)
 #define WORKER_LONG_NS   (5 * BASE_CLOCK_NS_PER_MS)
 /* How often it is looked whether a lane that drives still gets to it. */
@@ -209,7 +209,7 @@ int worker_lanes_open(struct worker_process *process);
  * still run, nothing was freed. */
 bool worker_lanes_close(struct worker_process *process, uint64_t deadline_ns);
 /* worker_outcome tells what a finished task has come to, for the core, and worker_outcome_release lets
- * go of it. I/O thread. */
+ * go of it. The driver. */
 void worker_outcome(struct worker_run *run, struct worker_event *event);
 void worker_outcome_release(struct worker_run *run);
 
