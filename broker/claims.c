@@ -161,6 +161,7 @@ static void adopt(struct broker_core *core, struct broker_worker *worker, struct
     worker->held++;
     core->leased++;
     task->class->queue->demand->leased++;
+    broker_credit_leased(task->class->queue, 1);
     broker_worker_place(core, worker);
     if ((task->flags & BROKER_TASK_CANCELLING) != 0) {
         (void)broker_recall(core, task);

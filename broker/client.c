@@ -16,6 +16,7 @@ struct broker_session *broker_client_new(struct broker_core *core, const struct 
     }
     base_list_init(&client->queues);
     base_list_init(&client->turns);
+    base_list_init(&client->clogged);
     broker_log_peer(core, false, "client joins", &client->session, "%s", "");
     return &client->session;
 }
@@ -56,7 +57,8 @@ void broker_client_clear(struct broker_core *core, struct broker_client *client)
     broker_slots_fini(core, &client->slots);
     broker_credit_leave(core, client);
     client->credit_news = false;
-    client->clogged = false;
+    BASE_ASSERT(client->expected_bytes == 0 && base_list_empty(&client->clogged));
+    client->due_bytes = 0;
     wire_writer_free(client->outcomes);
     wire_writer_free(client->verdicts);
     wire_writer_free(client->started);

@@ -65,6 +65,7 @@ struct broker_core *broker_new(const struct broker_config *config, uint64_t now_
     base_list_init(&core->suspicious);
     base_list_init(&core->session_roll);
     base_list_init(&core->demand_roll);
+    base_list_init(&core->unproven);
     base_buffer_init(&core->scratch);
     if (!broker_timer_make(core, &core->settle, BROKER_TIMER_SETTLE) ||
         !broker_timer_make(core, &core->drain, BROKER_TIMER_DRAIN) ||

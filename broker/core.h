@@ -108,7 +108,15 @@ struct broker_stats {
     uint32_t tasks_queued, tasks_leased;
     uint64_t memory_bytes;
     uint64_t submitted, finished, failed, cancelled, reruns, stale_results, recalled, rejected;
+    uint64_t alone;   /* times that a task ran alone on a worker, as it may have killed one */
+    uint64_t retried; /* failed tasks that were tried again, as asked for */
+    uint64_t no_room; /* messages that their receiver had no memory for */
+    uint64_t
+        clogged; /* times that tasks were held back, since too much was under way to their client */
 };
+/* broker_check looks at everything, for tests: what in the core's books is wrong, or NULL. To be
+ * called between steps. */
+const char *broker_check(struct broker_core *core);
 void broker_get_stats(const struct broker_core *core, struct broker_stats *stats);
 
 /* What metrics show besides. */

@@ -10,6 +10,7 @@
 #define WINDOW_TASKS_MAX UINT64_C(65536)
 #define WINDOW_BYTES_MAX (UINT64_C(512) << 20)
 #define CLOG_BYTES_MIN   (UINT64_C(1) << 20)
+#define VALUE_BYTES_MIN  16u /* what a value costs beside itself */
 #define SERVED_A_FLUSH   64
 
 struct supply {
@@ -71,7 +72,10 @@ static uint64_t hand_bytes(const struct broker_client *client) {
 bool broker_credit_use(struct broker_core *core, struct broker_client *client, uint32_t tasks,
                        uint64_t bytes) {
     bool fits = tasks <= hand_tasks(client) && bytes <= hand_bytes(client);
-    bool alone = tasks == 1 && client->task_count == 0 && hand_tasks(client) > 0;
+    /* A client may have given up a task while the connection was down, of which this end knows
+     * nothing: so one that owes nothing is believed that it has none here. */
+    bool alone = tasks == 1 && hand_tasks(client) > 0 &&
+                 (client->task_count == 0 || client->sent_bytes <= client->granted_bytes);
 
     if (!fits && !alone) {
         return false;
@@ -197,24 +201,113 @@ void broker_credit_leave(struct broker_core *core, struct broker_client *client)
     set_starved(core, client, false);
 }
 
-void broker_credit_clog(struct broker_core *core, struct broker_client *client) {
+/* ------------------------------------------------ clients that don't read */
+
+/* How much of values may be under way to a client: those that it has not acknowledged, and those that
+ * its leases will bring. */
+static uint64_t clog_limit(const struct broker_core *core) {
     uint64_t clients = core->stats.clients > 0 ? core->stats.clients : 1;
-    uint64_t limit = core->config.memory_bytes / (4 * clients);
-    uint64_t kept = client->session.link.kept_bytes;
+    uint64_t share = core->config.memory_bytes / (4 * clients);
 
-    if (limit < CLOG_BYTES_MIN) {
-        limit = CLOG_BYTES_MIN;
+    /* A client acknowledges so much at once: with less it would be held up for no reason, which is
+     * right only where there is no memory left. */
+    if (share < CLOG_BYTES_MIN && core->memory < core->config.memory_bytes) {
+        share = CLOG_BYTES_MIN;
     }
-    if (kept > limit) {
-        client->clogged = true;
-    } else if (client->clogged && kept <= limit / 2) {
-        client->clogged = false;
-        BASE_LIST_FOREACH(&client->queues, node) {
-            struct broker_queue *queue = BASE_LIST_ENTRY(node, struct broker_queue, in_client);
+    return share;
+}
 
-            if (queue->count > 0) {
-                broker_queue_wake(core, queue);
-            }
+static uint64_t clog_load(const struct broker_client *client) {
+    return client->session.link.kept_bytes + client->due_bytes + client->expected_bytes;
+}
+
+static void wait_in(struct broker_core *core, struct base_list *list, struct broker_queue *queue) {
+    core->stats.clogged++;
+    base_list_push_back(list, &queue->waiting);
+}
+
+uint32_t broker_credit_room(struct broker_core *core, struct broker_queue *queue) {
+    struct broker_client *client = queue->client;
+    uint64_t load = clog_load(client), limit = clog_limit(core), room = minus(limit, load);
+
+    if (base_node_linked(&queue->waiting)) {
+        return 0;
+    }
+    /* Whatever the limit, one task gets through when nothing else is under way. */
+    if (load > 0 && (room == 0 || room < queue->value_bytes)) {
+        wait_in(core, &client->clogged, queue);
+        return 0;
+    }
+    if (queue->value_bytes == 0) {
+        /* Nobody knows yet what comes of these: no more than can run at once. */
+        room = minus(core->slots, queue->leased);
+        if (room == 0) {
+            wait_in(core, &core->unproven, queue);
         }
+    } else {
+        room = room < queue->value_bytes ? 1 : room / queue->value_bytes;
+    }
+    return room < UINT32_MAX ? (uint32_t)room : UINT32_MAX;
+}
+
+static void wake(struct broker_core *core, struct broker_queue *queue) {
+    base_list_remove(&queue->waiting);
+    if (queue->count > 0) {
+        broker_queue_wake(core, queue);
+    }
+}
+
+/* The estimate follows larger values at once and smaller ones slowly: too large a one costs a round
+ * trip, too small a one memory. */
+void broker_credit_learn(struct broker_core *core, struct broker_queue *queue, uint32_t count,
+                         uint64_t bytes) {
+    uint64_t sample = bytes / count + VALUE_BYTES_MIN, mean = queue->value_bytes;
+    struct broker_client *client = queue->client;
+
+    client->due_bytes += bytes;
+    mean = sample >= mean ? sample : (7 * mean + sample) / 8;
+    if (mean == queue->value_bytes) {
+        return;
+    }
+    client->expected_bytes -= (uint64_t)queue->leased * queue->value_bytes;
+    if (queue->value_bytes == 0 && base_node_linked(&queue->waiting)) {
+        wake(core, queue);
+    }
+    queue->value_bytes = mean < UINT32_MAX ? (uint32_t)mean : UINT32_MAX;
+    queue->demand->value_bytes = queue->value_bytes;
+    client->expected_bytes += (uint64_t)queue->leased * queue->value_bytes;
+}
+
+void broker_credit_unclog(struct broker_core *core, struct broker_client *client) {
+    struct base_list now;
+    struct base_node *node;
+
+    if (BASE_LIKELY(base_list_empty(&client->clogged)) ||
+        clog_load(client) > clog_limit(core) / 2) {
+        return;
+    }
+    base_list_init(&now);
+    base_list_splice(&now, &client->clogged);
+    while ((node = base_list_first(&now)) != NULL) {
+        wake(core, BASE_LIST_ENTRY(node, struct broker_queue, waiting));
+    }
+}
+
+void broker_credit_freed(struct broker_core *core, struct broker_queue *queue) {
+    broker_credit_unleased(queue, 1);
+    if (queue->value_bytes == 0 && base_node_linked(&queue->waiting)) {
+        wake(core, queue);
+    }
+    broker_credit_unclog(core, queue->client);
+}
+
+void broker_credit_prove(struct broker_core *core) {
+    struct base_list now;
+    struct base_node *node;
+
+    base_list_init(&now);
+    base_list_splice(&now, &core->unproven);
+    while ((node = base_list_first(&now)) != NULL) {
+        wake(core, BASE_LIST_ENTRY(node, struct broker_queue, waiting));
     }
 }

@@ -132,7 +132,7 @@ static enum wire_reason_code queued(struct inquiry *inquiry) {
     if (code != 0) {
         return code;
     }
-    if (inquiry->client->clogged) {
+    if (!base_list_empty(&inquiry->client->clogged)) {
         return WIRE_REASON_CLOGGED;
     }
     return reason->busy + reason->draining + reason->claiming + reason->emptied == reason->offering

@@ -81,7 +81,7 @@ uint64_t broker_peer_state(struct broker_session *session) {
     } else if (session->role == WIRE_CLIENT) {
         const struct broker_client *client = broker_client_of(session);
 
-        state |= client->clogged ? WIRE_STATE_CLOGGED : 0;
+        state |= base_list_empty(&client->clogged) ? 0 : WIRE_STATE_CLOGGED;
         state |= base_node_linked(&client->starved) && client->granted_tasks <= client->sent_tasks
                      ? WIRE_STATE_STARVED
                      : 0;

@@ -20,6 +20,8 @@
  *   meter.c     rates, waiting times
  *   inspect.c   what admins ask
  *   explain.c   why a task isn't running
+ *   check.c     whether all that is counted is there
+ *   no_room.c   messages that their receiver has no memory for
  *
  * Nothing is sent in the middle of a step but HELLO's answers, REJECT, RESUME and heartbeats: what
  * handlers put into writers goes out at BROKER_FLUSH. So a message for which there was no memory can
@@ -233,7 +235,9 @@ struct broker_client {
     struct wire_writer *outcomes, *verdicts, *started;
     uint32_t task_count;             /* that are here, in any state */
     uint64_t task_bytes;             /* of their payloads */
-    bool clogged;                    /* doesn't read its outcomes: gets no more of them */
+    uint64_t expected_bytes;         /* of values, by all its leases */
+    uint64_t due_bytes;              /* of values, that its link doesn't keep yet */
+    struct base_list clogged;        /* queues that wait until it has read more */
     bool credit_news;                /* grants have grown since they were told */
     uint64_t sent_tasks, sent_bytes; /* by the client, in this stream */
     uint64_t granted_tasks, granted_bytes;
@@ -327,6 +331,7 @@ struct broker_demand {
     struct broker_meter meter;
     uint32_t suspect_count;
     uint32_t reserved;         /* workers that are being emptied for it */
+    uint32_t value_bytes;      /* what a queue of it learnt last: a new one begins with that */
     struct broker_timer timer; /* while tasks wait and nobody offers the function */
     uint8_t key[];
 };
@@ -343,6 +348,9 @@ struct broker_queue {
     struct broker_ages ages;
     struct base_list resting; /* its views that are in no turn now */
     struct base_list views;
+    uint32_t leased;          /* its tasks at workers */
+    uint32_t value_bytes;     /* that a value of it is reckoned to have; 0: none has come yet */
+    struct base_node waiting; /* in client->clogged or core->unproven: gets no leases meanwhile */
 };
 
 /* What workers offer: functions and tags. Workers that offer the same share it. */
@@ -450,6 +458,7 @@ struct broker_core {
     struct base_list held;       /* tasks that settle */
     struct base_list failing;    /* tasks whose end can't be told for lack of memory */
     struct base_list suspicious; /* demands with suspects */
+    struct base_list unproven;   /* queues that wait for their first value */
     struct broker_timer settle, drain, trim;
     size_t task_peak;  /* most tasks at once since the last trim */
     uint64_t retry_ns; /* memory was short: when to try again; UINT64_MAX: no need */
@@ -543,6 +552,7 @@ typedef enum broker_handled broker_handler(struct broker_core *core, struct brok
 
 void broker_hello(struct broker_core *core, const struct broker_event *event);
 broker_handler broker_on_bye, broker_on_heartbeat, broker_on_resume, broker_on_reject;
+broker_handler broker_on_coming;
 /* broker_session_mark sends an unsequenced message now; the reference is taken; NULL: nothing. */
 void broker_session_mark(struct broker_core *core, struct broker_session *session,
                          struct wire_message *message);
@@ -661,8 +671,29 @@ void broker_credit_grant(struct broker_core *core, struct broker_client *client)
 /* broker_credit_flush serves those that wait for credit. */
 void broker_credit_flush(struct broker_core *core);
 void broker_credit_leave(struct broker_core *core, struct broker_client *client);
-/* broker_credit_clog looks whether a client reads its outcomes. */
-void broker_credit_clog(struct broker_core *core, struct broker_client *client);
+/* broker_credit_room tells how many more tasks of a queue may be leased; if none may, the queue is
+ * woken when that has changed. */
+uint32_t broker_credit_room(struct broker_core *core, struct broker_queue *queue);
+/* broker_credit_leased, _unleased: tasks of a queue have come under a lease, or are no longer. */
+static inline void broker_credit_leased(struct broker_queue *queue, uint32_t count) {
+    queue->leased += count;
+    queue->client->expected_bytes += (uint64_t)count * queue->value_bytes;
+}
+static inline void broker_credit_unleased(struct broker_queue *queue, uint32_t count) {
+    BASE_ASSERT(queue->leased >= count);
+    queue->leased -= count;
+    queue->client->expected_bytes -= (uint64_t)count * queue->value_bytes;
+}
+/* broker_credit_learn takes note of how large values of a queue are. */
+void broker_credit_learn(struct broker_core *core, struct broker_queue *queue, uint32_t count,
+                         uint64_t bytes);
+/* broker_credit_unclog wakes what waited, if it may go on. To be called when what a client has not
+ * read, or what is expected for it, may have become less. */
+void broker_credit_unclog(struct broker_core *core, struct broker_client *client);
+/* broker_credit_freed: one task is no longer leased, and it was not by its result. */
+void broker_credit_freed(struct broker_core *core, struct broker_queue *queue);
+/* broker_credit_prove wakes queues that wait for their first value: there are more slots. */
+void broker_credit_prove(struct broker_core *core);
 
 /* ---- task.c ---- */
 
@@ -876,6 +907,16 @@ uint64_t broker_peer_state(struct broker_session *session);
 static inline struct wire_text broker_text_of(const char *text) {
     return (struct wire_text){text, strlen(text)};
 }
+/* broker_worker_no_room charges the task that made a RUN so large that its worker has no memory for
+ * it, and queues the others of it again. */
+void broker_worker_no_room(struct broker_core *core, struct broker_worker *worker,
+                           struct wire_batch *batch, uint64_t bytes);
+
+/* ---- no_room.c ---- */
+
+/* broker_no_room: a client or worker has no memory for a message of ours. */
+enum broker_handled broker_no_room(struct broker_core *core, struct broker_session *session,
+                                   const struct wire_coming *coming);
 
 /* ---- claims.c ---- */
 

@@ -443,7 +443,10 @@ void broker_demand_timer(struct broker_core *core, struct broker_demand *demand)
 /* ------------------------------------------------------------------- queues */
 
 void broker_queue_free(struct broker_core *core, struct broker_queue *queue) {
-    BASE_ASSERT(queue->count == 0);
+    BASE_ASSERT(queue->count == 0 && queue->leased == 0);
+    if (base_node_linked(&queue->waiting)) {
+        base_list_remove(&queue->waiting);
+    }
     BASE_LIST_FOREACH(&queue->views, node) {
         view_free(core, BASE_LIST_ENTRY(node, struct broker_view, in_queue));
     }
@@ -489,6 +492,7 @@ static struct broker_queue *queue_make(struct broker_core *core, struct broker_c
     queue->client = client;
     queue->demand = demand;
     queue->priority = priority;
+    queue->value_bytes = demand->value_bytes;
     base_list_init(&queue->tasks);
     base_list_init(&queue->resting);
     base_list_init(&queue->views);

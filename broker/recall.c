@@ -48,6 +48,7 @@ void broker_abandon(struct broker_core *core, struct broker_task *task) {
     broker_slot_release(core, &client->slots, task->id);
     client->task_count--;
     task->class->queue->demand->leased--;
+    broker_credit_freed(core, task->class->queue);
     task->class = NULL;
     core->leased--;
     core->abandoned++;

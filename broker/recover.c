@@ -193,6 +193,38 @@ void broker_worker_grace(struct broker_core *core, struct broker_worker *worker)
     broker_worker_lost(core, worker, BROKER_LOSS_DEATH);
 }
 
+/* ------------------------------------------------------------------- NO_ROOM */
+
+void broker_worker_no_room(struct broker_core *core, struct broker_worker *worker,
+                           struct wire_batch *batch, uint64_t bytes) {
+    struct wire_error how = death_of(worker, BROKER_LOSS_BYE);
+    struct wire_batch again = *batch;
+    struct wire_entry entry;
+    size_t most = 0;
+    char text[64];
+
+    snprintf(text, sizeof text, "had no memory to receive %llu bytes", (unsigned long long)bytes);
+    how.message = text_of(text);
+    while (wire_batch_next(batch, &entry)) {
+        most = entry.size > most ? entry.size : most;
+    }
+    while (wire_batch_next(&again, &entry)) {
+        struct broker_task *task = broker_worker_task(core, worker, entry.values[0]);
+
+        if (task == NULL) {
+            continue;
+        }
+        broker_task_detach(core, task);
+        if (task->class == NULL) {
+            broker_task_end(core, task);
+        } else if (entry.size == most) {
+            charge(core, task, &how);
+        } else {
+            spare(core, task, &how, false);
+        }
+    }
+}
+
 /* --------------------------------------------------------------- CHILD_DIED */
 
 static bool is_running(const struct wire_child_died *died, uint64_t lease) {

@@ -31,6 +31,7 @@ static bool retry(struct broker_core *core, struct broker_task *task) {
     task->flags &= (uint8_t)~BROKER_TASK_CANCELLING;
     broker_task_started(core, task);
     core->stats.reruns++;
+    core->stats.retried++;
     broker_task_set_state(task, BROKER_TASK_DELAYED);
     broker_timer_set(core, &extra->timer, broker_after(core, wait_ns));
     return true;
@@ -39,6 +40,7 @@ static bool retry(struct broker_core *core, struct broker_task *task) {
 static bool result_long(struct broker_core *core, struct broker_task *task,
                         const struct wire_entry *entry) {
     enum wire_kind kind = (enum wire_kind)entry->key[0];
+    struct broker_queue *queue = NULL;
 
     if (task->state == BROKER_TASK_LEASED) {
         if (kind == WIRE_KIND_ERROR && task->class->retries > 0 && retry(core, task)) {
@@ -47,8 +49,12 @@ static bool result_long(struct broker_core *core, struct broker_task *task,
         if (!broker_task_tell(core, task, kind, entry->data, entry->size, entry->large)) {
             return false;
         }
+        queue = task->class->queue;
     }
     broker_task_detach(core, task);
+    if (queue != NULL && kind == WIRE_KIND_VALUE) {
+        broker_credit_learn(core, queue, 1, entry->size);
+    }
     broker_task_end(core, task);
     return true;
 }
@@ -60,6 +66,7 @@ struct run {
     struct broker_class *class;
     uint32_t count;
     uint64_t bytes; /* of the tasks' payloads */
+    uint64_t value_bytes;
 };
 
 static void count_run(struct broker_core *core, struct broker_worker *worker, struct run *run) {
@@ -80,9 +87,12 @@ static void count_run(struct broker_core *core, struct broker_worker *worker, st
     core->stats.finished += run->count;
     client->task_count -= run->count;
     client->task_bytes -= run->bytes;
+    broker_credit_unleased(run->class->queue, run->count);
+    broker_credit_learn(core, run->class->queue, run->count, run->value_bytes);
     broker_session_dirty(core, &client->session);
     run->count = 0;
     run->bytes = 0;
+    run->value_bytes = 0;
 }
 
 /* Ends one task with its value. False: it has to go the long way; nothing happened. */
@@ -112,6 +122,7 @@ static inline bool result_short(struct broker_core *core, struct broker_worker *
     }
     run->count++;
     run->bytes += task->size;
+    run->value_bytes += entry->size;
     page->index[(uint32_t)task->id % BROKER_PAGE_SLOTS] = BROKER_NO_TASK;
     page->live--;
     task->node.prev->next = task->node.next;

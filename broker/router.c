@@ -22,6 +22,7 @@ static const struct rule rules[] = {
     {WIRE_RESULTS, WORKER, broker_on_results},
     {WIRE_HEARTBEAT, ANYBODY, broker_on_heartbeat},
     {WIRE_RESUME, ANYBODY, broker_on_resume},
+    {WIRE_COMING, ANYBODY, broker_on_coming},
     {WIRE_REJECT, ANYBODY, broker_on_reject},
     {WIRE_BYE, ANYBODY, broker_on_bye},
     {WIRE_CANCEL, CLIENT, broker_on_cancel},

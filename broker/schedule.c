@@ -131,6 +131,7 @@ bool broker_lease(struct broker_core *core, struct broker_worker *worker,
     broker_task_set_state(task, BROKER_TASK_LEASED);
     base_list_push_back(&worker->leases, &task->node);
     service->demand->leased++;
+    broker_credit_leased(task->class->queue, 1);
     leased(core, worker, 1);
     return true;
 }
@@ -178,6 +179,7 @@ static uint32_t lease_run(struct broker_core *core, struct broker_worker *worker
         broker_ages_gone(&queue->ages, done, core->now_ns, &core->waits);
         broker_queue_taken(core, queue, done);
         queue->demand->leased += done;
+        broker_credit_leased(queue, done);
         leased(core, worker, done);
     }
     return done;
@@ -268,14 +270,15 @@ static bool visit(struct broker_core *core, struct broker_offer *offer) {
     struct broker_queue *queue = view->queue;
     bool idle = offer->idle_count > 0;
     struct broker_worker *worker;
-    uint32_t count, done;
+    uint32_t count, done, room;
 
-    if (queue->count == 0 || turn->client->clogged) {
+    room = queue->count == 0 ? 0 : broker_credit_room(core, queue);
+    if (room == 0) {
         broker_view_rest(core, view);
         return true;
     }
     worker = first_worker(idle ? &offer->idle : &offer->credit);
-    count = portion(core, offer, worker, queue, idle);
+    count = least(portion(core, offer, worker, queue, idle), room);
     if (ring->root.next != ring->root.prev) { /* others wait for their turn */
         if (turn->left == 0) {
             turn->left = turn_tasks(worker);

@@ -351,6 +351,21 @@ enum broker_handled broker_on_heartbeat(struct broker_core *core, struct broker_
     return BROKER_DONE;
 }
 
+enum broker_handled broker_on_coming(struct broker_core *core, struct broker_session *session,
+                                     struct wire_message *message, struct wire_fault *fault) {
+    struct wire_coming coming;
+
+    if (!wire_coming_decode(message, &coming, fault)) {
+        return BROKER_REFUSED;
+    }
+    if (coming.no_room) {
+        return broker_no_room(core, session, &coming);
+    }
+    link_coming(&session->link, coming.bytes);
+    broker_timer_set(core, &session->timer, link_deadline(&session->link));
+    return BROKER_DONE;
+}
+
 enum broker_handled broker_on_resume(struct broker_core *core, struct broker_session *session,
                                      struct wire_message *message, struct wire_fault *fault) {
     struct wire_message *unknown;
@@ -388,14 +403,14 @@ enum broker_handled broker_on_reject(struct broker_core *core, struct broker_ses
 /* ----------------------------------------------------------------- sending */
 
 void broker_session_count(struct broker_core *core, struct broker_session *session) {
-    if (session->role != WIRE_CLIENT || session->link.kept_bytes == session->counted_bytes) {
+    if (session->role != WIRE_CLIENT) {
         return;
     }
     core->memory += session->link.kept_bytes;
     core->memory -= session->counted_bytes;
     session->counted_bytes = session->link.kept_bytes;
     if (!session->lost) {
-        broker_credit_clog(core, broker_client_of(session));
+        broker_credit_unclog(core, broker_client_of(session));
     }
 }
 
@@ -560,6 +575,9 @@ void broker_session_flush(struct broker_core *core, struct broker_session *sessi
         break;
     }
     all = send_outbox(core, session) && all;
+    if (all && session->role == WIRE_CLIENT) {
+        broker_client_of(session)->due_bytes = 0; /* the link keeps them now */
+    }
     if (ack_due(session)) {
         broker_session_mark(core, session, wire_heartbeat_encode(session->link.sent));
     }

@@ -138,6 +138,7 @@ void broker_dispatch_suspects(struct broker_core *core) {
                 return;
             }
             worker->alone = task;
+            core->stats.alone++;
             broker_worker_place(core, worker);
         }
     }

@@ -180,6 +180,7 @@ static void detach_lease(struct broker_core *core, struct broker_task *task) {
     worker->held--;
     if (task->state == BROKER_TASK_LEASED) {
         core->leased--;
+        broker_credit_freed(core, task->class->queue);
     } else {
         core->abandoned--;
     }

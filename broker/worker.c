@@ -71,6 +71,7 @@ enum broker_handled broker_worker_join(struct broker_core *core, struct broker_w
     worker->slots = hello->slots;
     offer->slots += worker->slots;
     core->slots += worker->slots;
+    broker_credit_prove(core);
     worker->limit = hello->slots;
     worker->mean_ns = 0;
     worker->rtt_ns = 0;

@@ -16,6 +16,9 @@ struct client_config {
     const char *name, *host; /* borrowed for the core's life */
     int64_t pid;
     bool await_transport; /* say no HELLO before the first CLIENT_RECONNECTED */
+    /* Whether there is memory to receive a message of so many bytes; NULL: always. */
+    bool (*has_room)(void *user, uint64_t bytes);
+    void *room_user;
 };
 /* client_core_new: NULL without memory. */
 struct client_core *client_core_new(const struct client_config *config, uint64_t now_ns);

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/entropy.h"
 #include "base/futex.h"
+#include "base/room.h"
 #include "task/status.h"
 
 static struct engine *engine_of(furrow_executor *executor) {
@@ -297,6 +298,7 @@ static furrow_status make_core(struct engine *engine) {
         .host = engine->host,
         .pid = getpid(),
         .await_transport = engine->transport == &engine_remote,
+        .has_room = base_has_room,
     };
 
     if (!base_entropy(&config.session, sizeof config.session) ||

@@ -159,6 +159,10 @@ if build release; then
     fi
     section "Release: all tests"
     tests release
+    # What the simulation's shards said last: "N seeds, N failed; H cluster-hours in ...".
+    sed -n 's/^[0-9]* seeds, .*; \([0-9.]*\) cluster-hours.*/\1/p' \
+        build/release/Testing/Temporary/LastTest.log |
+        awk '{ hours += $1 } END { printf "%.1f cluster-hours were simulated\n", hours }'
 fi
 case $what in
 --*) finish ;;

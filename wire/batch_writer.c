@@ -34,6 +34,7 @@ struct wire_writer {
     size_t group_at;            /* where its number of integers goes */
     uint64_t key[WIRE_KEY_MAX]; /* its key */
     uint32_t large_count;
+    size_t large_bytes;
     struct wire_blob *large[WIRE_LARGE_COUNT_MAX];
 };
 
@@ -110,6 +111,7 @@ static void drop_large(struct wire_writer *writer) {
         wire_blob_unref(writer->large[i]);
     }
     writer->large_count = 0;
+    writer->large_bytes = 0;
 }
 
 void wire_writer_free(struct wire_writer *writer) {
@@ -179,7 +181,9 @@ static enum wire_put keep_large(struct wire_writer *writer, const void *data, si
                                 struct wire_blob *large) {
     BASE_ASSERT(size <= WIRE_PAYLOAD_BYTES_MAX);
     BASE_ASSERT(large == NULL || large->size == size);
-    if (writer->large_count == WIRE_LARGE_COUNT_MAX) {
+    /* A message is heard of when all of it is there: so it does not wait for others. */
+    if (writer->large_count == WIRE_LARGE_COUNT_MAX ||
+        (writer->large_count > 0 && writer->large_bytes + size > WIRE_LARGE_BYTES_MAX)) {
         return WIRE_PUT_FULL;
     }
     struct wire_blob *blob = large != NULL ? wire_blob_ref(large) : wire_blob_copy(data, size);
@@ -187,6 +191,7 @@ static enum wire_put keep_large(struct wire_writer *writer, const void *data, si
         return WIRE_PUT_NOMEM;
     }
     writer->large[writer->large_count++] = blob;
+    writer->large_bytes += size;
     return WIRE_PUT_OK;
 }
 

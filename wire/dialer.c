@@ -37,6 +37,7 @@ void link_dialer_init(struct link_dialer *dialer, uint64_t now_ns, uint64_t seed
     dialer->backoff_ns = 0;
     dialer->hello_ns = 0;
     dialer->rng = seed;
+    dialer->no_room.seq = 0;
 }
 
 void link_dialer_fini(struct link_dialer *dialer) {
@@ -120,6 +121,7 @@ static void up(struct link_dialer *dialer, uint64_t now_ns, const struct wire_we
     link->silence_ns = welcome->silence_ms * MS_NS;
     link->last_sent_ns = now_ns;
     link->last_received_ns = now_ns;
+    link->patience_ns = 0;
     /* The connection may be new: what was asked for on the old one need not come. */
     link->resume_until = 0;
 }
@@ -140,6 +142,7 @@ bool link_dialer_welcomed(struct link_dialer *dialer, uint64_t now_ns,
             return false;
         }
         link_stream(link, now_ns, welcome->received);
+        dialer->no_room.seq = 0;
         up(dialer, now_ns, welcome);
         return true;
     }
@@ -162,4 +165,16 @@ bool link_dialer_welcomed(struct link_dialer *dialer, uint64_t now_ns,
 
 void link_dialer_refused(struct link_dialer *dialer) {
     set_state(dialer, LINK_REFUSED);
+}
+
+void link_dialer_no_room(struct link_dialer *dialer, uint64_t now_ns,
+                         const struct wire_coming *size) {
+    dialer->no_room = *size;
+    dialer->no_room.no_room = true;
+    link_dialer_lost(dialer, now_ns);
+}
+
+struct wire_message *link_dialer_no_room_encode(const struct link_dialer *dialer) {
+    return dialer->no_room.seq > dialer->link.received ? wire_coming_encode(&dialer->no_room)
+                                                       : NULL;
 }

@@ -8,6 +8,9 @@
 #define WIRE_PAYLOAD_BYTES_MAX (256u << 20) /* one task's arguments or result */
 #define WIRE_LARGE_BYTES_MIN   (64u << 10)  /* from here on a payload has a frame of its own */
 #define WIRE_LARGE_COUNT_MAX   16u          /* large frames a message */
+#define WIRE_LARGE_BYTES_MAX   (16u << 20) /* in large frames a message, unless one alone has more */
+#define WIRE_COMING_BYTES_MIN  (256u << 10) /* messages of this size are announced */
+#define WIRE_RATE_MIN          (1u << 20) /* bytes a second: what is announced may not be slower */
 #define WIRE_BATCH_ENTRIES_MAX 4096u
 #define WIRE_BATCH_BYTES_MAX   (1u << 20) /* small payloads a message */
 #define WIRE_HEADER_BYTES_MAX  (8u << 20)

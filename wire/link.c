@@ -12,8 +12,10 @@
 #define KEPT_ROOM_FIRST 16u
 #define KEPT_ROOM_SPARE 256u /* a larger ring is given back when it is empty */
 
+#define SECOND_NS UINT64_C(1000000000)
+
 /* How long a RESUME is not repeated where there are no heartbeats. */
-#define RESUME_NS_DEFAULT UINT64_C(1000000000)
+#define RESUME_NS_DEFAULT SECOND_NS
 
 /* ------------------------------------------------------- the kept messages */
 
@@ -78,6 +80,7 @@ void link_stream(struct link *link, uint64_t now_ns, uint64_t base) {
     link->resume_asked_ns = 0;
     link->last_sent_ns = now_ns;
     link->last_received_ns = now_ns;
+    link->patience_ns = 0;
 }
 
 /* Bases come in steps of 2^24 and rise by one step a millisecond or so: more than anybody sends
@@ -143,6 +146,7 @@ bool link_resend_from(struct link *link, uint64_t now_ns, uint64_t received, uin
         return false;
     }
     link->last_received_ns = now_ns;
+    link->patience_ns = 0;
     if (received > link->acknowledged) {
         kept_drop(link, received - link->acknowledged);
         link->acknowledged = received;
@@ -163,6 +167,26 @@ struct wire_message *link_kept_at(struct link *link, uint32_t i) {
     return message;
 }
 
+struct wire_message *link_kept_find(struct link *link, uint64_t seq) {
+    uint64_t first = link->acknowledged + 1;
+
+    return seq >= first && seq - first < link->kept_count
+               ? link->kept[kept_index(link, (uint32_t)(seq - first))]
+               : NULL;
+}
+
+void link_kept_replace(struct link *link, uint64_t seq, struct wire_message *message) {
+    struct wire_message **place =
+        &link->kept[kept_index(link, (uint32_t)(seq - link->acknowledged - 1))];
+
+    BASE_ASSERT(link_kept_find(link, seq) == *place);
+    link->kept_bytes -= wire_message_bytes(*place);
+    wire_message_unref(*place);
+    wire_stamp(message, seq, link->received);
+    *place = message;
+    link->kept_bytes += wire_message_bytes(message);
+}
+
 /* ---------------------------------------------------------------- receiving */
 
 enum link_verdict link_accept(struct link *link, uint64_t now_ns,
@@ -173,6 +197,7 @@ enum link_verdict link_accept(struct link *link, uint64_t now_ns,
         return LINK_BROKEN;
     }
     link->last_received_ns = now_ns;
+    link->patience_ns = 0;
     if (envelope->ack > link->acknowledged) {
         kept_drop(link, envelope->ack - link->acknowledged);
         link->acknowledged = envelope->ack;
@@ -200,6 +225,13 @@ void link_decline(struct link *link, uint64_t now_ns, size_t bytes) {
     link->told_bytes -= bytes;
     link->resume_until = link->heard;
     link->resume_asked_ns = now_ns;
+}
+
+void link_coming(struct link *link, uint64_t bytes) {
+    uint64_t most = WIRE_PAYLOAD_BYTES_MAX + WIRE_BATCH_BYTES_MAX + WIRE_HEADER_BYTES_MAX;
+
+    bytes = bytes < most ? bytes : most;
+    link->patience_ns = bytes * SECOND_NS / WIRE_RATE_MIN;
 }
 
 bool link_heard_sent(struct link *link, uint64_t sent) {
@@ -231,14 +263,16 @@ bool link_ack_due(const struct link *link) {
 uint64_t link_deadline(const struct link *link) {
     uint64_t heartbeat_ns =
         link->heartbeat_ns != 0 ? link->last_sent_ns + link->heartbeat_ns : UINT64_MAX;
-    uint64_t silence_ns =
-        link->silence_ns != 0 ? link->last_received_ns + link->silence_ns : UINT64_MAX;
+    uint64_t silence_ns = link->silence_ns != 0
+                              ? link->last_received_ns + link->silence_ns + link->patience_ns
+                              : UINT64_MAX;
 
     return heartbeat_ns < silence_ns ? heartbeat_ns : silence_ns;
 }
 
 enum link_tick link_tick(struct link *link, uint64_t now_ns) {
-    if (link->silence_ns != 0 && now_ns >= link->last_received_ns + link->silence_ns) {
+    if (link->silence_ns != 0 &&
+        now_ns >= link->last_received_ns + link->silence_ns + link->patience_ns) {
         return LINK_SILENT;
     }
     if (link->heartbeat_ns != 0 && now_ns >= link->last_sent_ns + link->heartbeat_ns) {

@@ -33,6 +33,7 @@ struct link {
     uint64_t told;         /* the ack we last put on a message */
     uint64_t told_bytes;   /* bytes received since then */
     uint64_t last_sent_ns, last_received_ns;
+    uint64_t patience_ns;  /* how much longer than usual the peer may be silent now */
     uint64_t resume_until; /* what the last RESUME will bring: up to here it is not repeated */
     uint64_t resume_asked_ns;
     struct wire_message **kept; /* ring of sent and not acknowledged messages */
@@ -71,6 +72,9 @@ enum link_verdict link_accept(struct link *link, uint64_t now_ns,
  * memory to handle: it counts as missing, and is asked for again after a heartbeat. To be called
  * before anything else is sent or accepted. */
 void link_decline(struct link *link, uint64_t now_ns, size_t bytes);
+/* link_coming: the peer's COMING says that its next message has so many bytes: until something comes,
+ * the peer may be silent for as long as that takes at WIRE_RATE_MIN, and silence_ns beside. */
+void link_coming(struct link *link, uint64_t bytes);
 /* link_heard_sent: the peer's HEARTBEAT says it sent up to `sent`. True: something is missing. */
 bool link_heard_sent(struct link *link, uint64_t sent);
 /* link_resume_due: whether a RESUME (with link->received) is to be sent now, after LINK_GAP or
@@ -84,6 +88,10 @@ bool link_resume_due(struct link *link, uint64_t now_ns);
  * link_dialer_lost. */
 bool link_resend_from(struct link *link, uint64_t now_ns, uint64_t received, uint32_t *count);
 struct wire_message *link_kept_at(struct link *link, uint32_t i); /* borrowed */
+/* link_kept_find gives the kept message of that seq, as it was stamped last; NULL: there is none. */
+struct wire_message *link_kept_find(struct link *link, uint64_t seq);
+/* link_kept_replace puts another message, whose reference is taken, in the place of a kept one. */
+void link_kept_replace(struct link *link, uint64_t seq, struct wire_message *message);
 
 /* link_ack_due: 32 messages or 1 MiB are received and not acknowledged: send a bare HEARTBEAT if
  * nothing else goes out now. */
@@ -108,11 +116,12 @@ enum link_dialer_state { LINK_IDLE, LINK_HELLO_SENT, LINK_UP, LINK_REFUSED };
 struct link_dialer {
     struct link link;
     enum link_dialer_state state;
-    uint64_t epoch;      /* of the broker we were last welcomed by; 0: none yet */
-    uint64_t retry_ns;   /* when to say HELLO again */
-    uint64_t backoff_ns; /* the wait after the last HELLO, without its jitter */
-    uint64_t hello_ns;   /* when HELLO was last said; 0: never */
-    uint64_t rng;        /* state of the jitter */
+    uint64_t epoch;             /* of the broker we were last welcomed by; 0: none yet */
+    uint64_t retry_ns;          /* when to say HELLO again */
+    uint64_t backoff_ns;        /* the wait after the last HELLO, without its jitter */
+    uint64_t hello_ns;          /* when HELLO was last said; 0: never */
+    uint64_t rng;               /* state of the jitter */
+    struct wire_coming no_room; /* the message that there was no memory to receive; seq 0: none */
 };
 
 void link_dialer_init(struct link_dialer *dialer, uint64_t now_ns, uint64_t seed);
@@ -134,5 +143,12 @@ void link_dialer_lost(struct link_dialer *dialer, uint64_t now_ns);
 bool link_dialer_welcomed(struct link_dialer *dialer, uint64_t now_ns,
                           const struct wire_welcome *welcome, uint32_t *resend);
 void link_dialer_refused(struct link_dialer *dialer);
+/* link_dialer_no_room: COMING has announced what there is no memory for. The transport breaks when it
+ * comes, so HELLO is due at once, over a new connection, and a COMING that says so right behind it. */
+void link_dialer_no_room(struct link_dialer *dialer, uint64_t now_ns,
+                         const struct wire_coming *size);
+/* link_dialer_no_room_encode makes the COMING that is to be sent after a HELLO, with neither
+ * link_mark nor link_post; NULL: none is, or there is no memory for it. */
+struct wire_message *link_dialer_no_room_encode(const struct link_dialer *dialer);
 
 #endif

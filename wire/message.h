@@ -63,6 +63,7 @@ size_t wire_message_bytes(const struct wire_message *message);
     X(REASON, 12)                                                                                  \
     X(RETIRE, 13)                                                                                  \
     X(RETIRED, 14)                                                                                 \
+    X(COMING, 15)                                                                                  \
     X(SUBMIT, 16)                                                                                  \
     X(CANCEL, 17)                                                                                  \
     X(OUTCOMES, 18)                                                                                \
@@ -267,6 +268,13 @@ struct wire_child_died {
     uint32_t running_count;
 };
 
+/* COMING: which message comes, and how large it is; with no_room, the answer to that: there is no
+ * memory to receive it. */
+struct wire_coming {
+    uint64_t seq, bytes;
+    bool no_room;
+};
+
 /* Encoders return a message with seq and ack 0, or NULL without memory. Numbers, lists and the names
  * of functions and tags must be within the limits; names of peers, hosts and texts are cut. */
 struct wire_message *wire_hello_encode(const struct wire_hello *hello);
@@ -276,6 +284,7 @@ struct wire_message *wire_define_encode(const struct wire_define *define);
 struct wire_message *wire_child_died_encode(const struct wire_child_died *died);
 struct wire_message *wire_heartbeat_encode(uint64_t sent);
 struct wire_message *wire_resume_encode(uint64_t received);
+struct wire_message *wire_coming_encode(const struct wire_coming *coming);
 struct wire_message *wire_plain_encode(enum wire_type type); /* UNKNOWN, BYE, DRAIN, STOP */
 
 /* Decoders check everything and borrow from the message. The lists of HELLO and CHILD_DIED are
@@ -298,9 +307,15 @@ bool wire_heartbeat_decode(const struct wire_message *message, uint64_t *sent,
                            struct wire_fault *fault);
 bool wire_resume_decode(const struct wire_message *message, uint64_t *received,
                         struct wire_fault *fault);
+bool wire_coming_decode(const struct wire_message *message, struct wire_coming *coming,
+                        struct wire_fault *fault);
 /* wire_plain_decode checks a message without fields of the type given. */
 bool wire_plain_decode(const struct wire_message *message, enum wire_type type,
                        struct wire_fault *fault);
+
+/* wire_announce makes the COMING that a transport sends in front of a message which takes long to cross
+ * (docs/protocol.md section 4). NULL: it needs none, or there is no memory for it. */
+struct wire_message *wire_announce(const struct wire_message *message);
 
 /* The payload of kinds WIRE_KIND_ERROR to WIRE_KIND_REJECTED. */
 struct wire_error {

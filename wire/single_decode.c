@@ -186,6 +186,14 @@ bool wire_resume_decode(const struct wire_message *message, uint64_t *received,
            end(&in);
 }
 
+bool wire_coming_decode(const struct wire_message *message, struct wire_coming *coming,
+                        struct wire_fault *fault) {
+    struct decoder in;
+    return begin(&in, message, WIRE_COMING, 3, fault) && read_any(&in, "seq", &coming->seq) &&
+           read_any(&in, "bytes", &coming->bytes) && read_flag(&in, "no_room", &coming->no_room) &&
+           end(&in);
+}
+
 bool wire_plain_decode(const struct wire_message *message, enum wire_type type,
                        struct wire_fault *fault) {
     struct decoder in;

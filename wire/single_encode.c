@@ -91,6 +91,27 @@ struct wire_message *wire_resume_encode(uint64_t received) {
     return encode_number(WIRE_RESUME, received);
 }
 
+struct wire_message *wire_coming_encode(const struct wire_coming *coming) {
+    struct base_buffer buffer;
+    msgpack_packer packer = begin(&buffer, WIRE_COMING, 3);
+    msgpack_pack_uint64(&packer, coming->seq);
+    msgpack_pack_uint64(&packer, coming->bytes);
+    pack_flag(&packer, coming->no_room);
+    return finish(&buffer);
+}
+
+struct wire_message *wire_announce(const struct wire_message *message) {
+    struct wire_coming coming = {.bytes = wire_message_bytes(message)};
+    struct wire_envelope envelope;
+    struct wire_fault fault;
+    if (BASE_LIKELY(coming.bytes < WIRE_COMING_BYTES_MIN) ||
+        !wire_open(message, &envelope, &fault)) {
+        return NULL;
+    }
+    coming.seq = envelope.seq;
+    return wire_coming_encode(&coming);
+}
+
 struct wire_message *wire_plain_encode(enum wire_type type) {
     struct base_buffer buffer;
     BASE_ASSERT(type == WIRE_UNKNOWN || type == WIRE_BYE || type == WIRE_DRAIN ||

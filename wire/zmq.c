@@ -85,8 +85,8 @@ static enum wire_zmq_status peer_send(void *socket, uint64_t peer) {
 }
 
 /* All frames are made before the first is sent, because a message can't be given up half way. */
-enum wire_zmq_status wire_zmq_send(void *socket, const uint64_t *peer,
-                                   struct wire_message *message) {
+static enum wire_zmq_status message_send(void *socket, const uint64_t *peer,
+                                         struct wire_message *message) {
     enum wire_zmq_status status = WIRE_ZMQ_OK;
     zmq_msg_t frames[FRAMES_MAX];
     uint32_t made = 0;
@@ -122,6 +122,18 @@ enum wire_zmq_status wire_zmq_send(void *socket, const uint64_t *peer,
         }
     }
     return status;
+}
+
+enum wire_zmq_status wire_zmq_send(void *socket, const uint64_t *peer,
+                                   struct wire_message *message) {
+    struct wire_message *coming = wire_announce(message);
+
+    /* Without it the message may be taken for silence, no more. */
+    if (BASE_UNLIKELY(coming != NULL)) {
+        (void)message_send(socket, peer, coming);
+        wire_message_unref(coming);
+    }
+    return message_send(socket, peer, message);
 }
 
 /* ---- in ---- */

@@ -31,6 +31,7 @@ enum wire_zmq_status {
  * peer     ROUTER: which one. NULL for a DEALER
  * message  borrowed; references to its frames are taken
  *
+ * A large one is announced by a COMING in front of it.
  * A ROUTER drops what is for a peer that is gone, and returns OK.
  * Returns OK, AGAIN (only a DEALER without a connection), NOMEM, CLOSED. */
 enum wire_zmq_status wire_zmq_send(void *socket, const uint64_t *peer,

@@ -12,6 +12,7 @@
 #include <zmq.h>
 
 #include "base/entropy.h"
+#include "base/room.h"
 #include "wire/shared.h"
 #include "worker/process.h"
 
@@ -174,6 +175,7 @@ static bool make_core(struct worker_process *process) {
         .tag_count = settings->tag_count,
         .grace_ns = settings->grace_ns,
         .await_transport = true,
+        .has_room = base_has_room,
     };
 
     (void)base_entropy(&config.seed, sizeof config.seed);

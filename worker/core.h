@@ -20,6 +20,9 @@ struct worker_config {
     uint32_t tag_count;
     uint64_t grace_ns;    /* from the end of a task's run_ms to its death; 0: the default, 1 s */
     bool await_transport; /* say no HELLO before the first WORKER_RECONNECTED */
+    /* Whether there is memory to receive a message of so many bytes; NULL: always. */
+    bool (*has_room)(void *user, uint64_t bytes);
+    void *room_user;
 };
 
 /* worker_core_new: NULL without memory. */

@@ -144,6 +144,15 @@ static void ask_resume(struct worker_core *core, uint64_t now_ns) {
     }
 }
 
+static void say_no_room(struct worker_core *core) {
+    struct wire_message *message =
+        worker_reserve(core, 1) ? link_dialer_no_room_encode(&core->dialer) : NULL;
+
+    if (message != NULL) {
+        worker_act(core, WORKER_SEND)->message = message;
+    }
+}
+
 static void say_hello(struct worker_core *core) {
     const struct worker_config *config = &core->config;
     struct wire_hello hello = {
@@ -170,6 +179,7 @@ static void say_hello(struct worker_core *core) {
     message = wire_hello_encode(&hello);
     if (message != NULL) {
         worker_act(core, WORKER_SEND)->message = message;
+        say_no_room(core);
     }
 }
 
@@ -426,6 +436,28 @@ static void handle_heartbeat(struct worker_core *core, uint64_t now_ns,
     }
 }
 
+static void handle_coming(struct worker_core *core, uint64_t now_ns,
+                          const struct wire_message *message) {
+    const struct worker_config *config = &core->config;
+    struct wire_fault fault;
+    struct wire_coming size;
+
+    if (!wire_coming_decode(message, &size, &fault)) {
+        send_reject(core, now_ns, WIRE_COMING, &fault);
+        return;
+    }
+    link_coming(&core->dialer.link, size.bytes);
+    if (config->has_room == NULL || config->has_room(config->room_user, size.bytes) ||
+        !worker_reserve(core, 2)) {
+        return;
+    }
+    worker_log(core, true, "no memory to receive a message of %llu bytes",
+               (unsigned long long)size.bytes);
+    link_dialer_no_room(&core->dialer, now_ns, &size);
+    core->reconnect_ns = now_ns;
+    worker_act(core, WORKER_RECONNECT);
+}
+
 static void handle_resume(struct worker_core *core, uint64_t now_ns,
                           const struct wire_message *message) {
     struct wire_fault fault;
@@ -496,6 +528,9 @@ static void deliver(struct worker_core *core, uint64_t now_ns, struct wire_messa
     switch (envelope->type) {
     case WIRE_HEARTBEAT:
         handle_heartbeat(core, now_ns, message);
+        break;
+    case WIRE_COMING:
+        handle_coming(core, now_ns, message);
         break;
     case WIRE_RESUME:
         handle_resume(core, now_ns, message);

@@ -273,6 +273,18 @@ static bool exercise_inspect(const struct wire_message *message, uint32_t type,
     }
 }
 
+static bool exercise_coming(const struct wire_message *message, struct wire_fault *fault) {
+    struct wire_coming a, b;
+    if (!wire_coming_decode(message, &a, fault)) {
+        return false;
+    }
+    struct wire_message *copy = wire_coming_encode(&a);
+    NEED(copy != NULL && wire_coming_decode(copy, &b, fault));
+    NEED(a.seq == b.seq && a.bytes == b.bytes && a.no_room == b.no_room);
+    wire_message_unref(copy);
+    return true;
+}
+
 static bool exercise_by_type(const struct wire_message *message, uint32_t type,
                              struct wire_fault *fault) {
     switch (type) {
@@ -289,6 +301,8 @@ static bool exercise_by_type(const struct wire_message *message, uint32_t type,
     case WIRE_HEARTBEAT:
     case WIRE_RESUME:
         return exercise_number(message, type, fault);
+    case WIRE_COMING:
+        return exercise_coming(message, fault);
     case WIRE_UNKNOWN:
     case WIRE_BYE:
     case WIRE_DRAIN:

@@ -207,7 +207,10 @@ struct wire_message *exercise_sample(unsigned index) {
     index -= SINGLES;
     if (index >= TYPES * FORMS) {
         index -= TYPES * FORMS;
-        return index < INSPECTS ? sample_inspect(index) : NULL;
+        return index < INSPECTS       ? sample_inspect(index)
+               : index < INSPECTS + 2 ? wire_coming_encode(&(struct wire_coming){
+                                            number(9), 100u << 20, index == INSPECTS})
+                                      : NULL;
     }
     return sample_batch(types[index / FORMS], forms[index % FORMS].groups,
                         forms[index % FORMS].entries, forms[index % FORMS].large);

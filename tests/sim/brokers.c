@@ -5,6 +5,10 @@
 
 #define TICKS_AT_ONCE_MAX 200u
 
+/* Limits that many a workload of the swarm runs into. */
+#define TIGHT_TASKS 64u
+#define TIGHT_BYTES (UINT64_C(4) << 20)
+
 static uint64_t local(const struct sim *sim) {
     return sim->now_ns + sim->broker.clock_ns;
 }
@@ -113,6 +117,10 @@ void sim_start_broker(struct sim *sim) {
     broker->paused = false;
     broker->drained = false;
     sim_say(sim, "broker %llu starts", (unsigned long long)broker->incarnation);
+    sim->counts.broker_starts++;
+    sim->counts.tight_tasks += broker->config.tasks_max <= TIGHT_TASKS ? 1 : 0;
+    sim->counts.tight_memory += broker->config.memory_bytes <= TIGHT_BYTES ? 1 : 0;
+    sim->counts.tight_client += broker->config.client_tasks_max <= TIGHT_TASKS ? 1 : 0;
     sim_model_new_broker(sim);
     broker->core = broker_new(&broker->config, local(sim));
     BASE_ASSERT(broker->core != NULL);

@@ -105,5 +105,12 @@ canary "results are lost on the way to a new broker" worker/core_session.c \
 canary "attempts are not counted" broker/recover.c \
     's/^    task->attempt++;//'
 
+canary "nobody waits for what is announced" wire/link.c \
+    's/^    link->patience_ns = bytes .*;/    link->patience_ns = 0;/'
+canary "what there is no room for is sent again" broker/no_room.c \
+    's/^    link_kept_replace(&session->link, size.seq, instead);/    wire_message_unref(instead);/'
+canary "what was held back stays so" broker/credit.c \
+    's/^    base_list_splice(&now, &client->clogged);//'
+
 echo "$((total - failed)) of $total canaries were noticed"
 [ "$failed" -eq 0 ]

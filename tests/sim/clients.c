@@ -129,6 +129,8 @@ uint32_t sim_add_client(struct sim *sim) {
     config.host = "client-host";
     config.pid = (int64_t)client->end.session.low;
     config.await_transport = sim->options.announce >= 1;
+    config.has_room = sim_endpoint_has_room;
+    config.room_user = &client->end;
     client->core = client_core_new(&config, sim_local(sim->now_ns, &client->end));
     BASE_ASSERT(client->core != NULL);
     sim_event_at(sim, &client->end.tick, sim->now_ns);
@@ -173,6 +175,7 @@ void sim_leave_client(struct sim *sim, uint32_t index) {
     if (client->core != NULL && !client->leaving) {
         sim_say(sim, "%s leaves", client->end.name);
         client->leaving = true;
+        sim->counts.client_leaves++;
         step_and_flush(sim, client, &(struct client_event){.type = CLIENT_LEAVE});
     }
 }
@@ -251,6 +254,23 @@ static void make_arguments(struct sim_task *task) {
     task->task.large = size >= WIRE_LARGE_BYTES_MIN ? blob : NULL;
 }
 
+static void count_job(struct sim *sim, const struct sim_job *job) {
+    struct sim_counts *counts = &sim->counts;
+
+    counts->submitted++;
+    counts->prioritised += job->priority != 0 ? 1 : 0;
+    counts->tagged += job->tag != NULL ? 1 : 0;
+    counts->queue_limited += job->queue_ms != 0 ? 1 : 0;
+    counts->run_limited += job->run_ms != 0 ? 1 : 0;
+    counts->retriable += job->retries > 0 ? 1 : 0;
+    counts->once += job->at_most_once ? 1 : 0;
+    counts->poison += job->crash_runs >= job->max_attempts ? 1 : 0;
+}
+
+void sim_count_burst(struct sim *sim) {
+    sim->counts.bursts++;
+}
+
 struct sim_task *sim_submit_job(struct sim *sim, uint32_t index, const struct sim_job *job) {
     struct sim_client *client = sim_client_at(sim, index);
     struct sim_task *task = sim_alloc(sizeof *task);
@@ -269,7 +289,7 @@ struct sim_task *sim_submit_job(struct sim *sim, uint32_t index, const struct si
     sim_array_add(&sim->tasks, task);
     make_arguments(task);
     task->task.class_index = intern(client, &task->job);
-    sim->counts.submitted++;
+    count_job(sim, &task->job);
     if (task->task.large != NULL) {
         sim->counts.large++;
     }

@@ -90,6 +90,7 @@ int main(int argc, char **argv) {
     double began = seconds_now();
     uint64_t failed = 0;
     unsigned never = 0;
+    double took;
 
     if (!understand(argc, argv, &wish)) {
         fprintf(stderr,
@@ -122,7 +123,9 @@ int main(int argc, char **argv) {
             ")\n",
             (double)slowest_ns / 1e9, slowest);
     }
-    printf("%" PRIu64 " seeds, %" PRIu64 " failed; %.0f cluster-seconds in %.1f s\n",
-           wish.to - wish.from + 1, failed, virtual_seconds, seconds_now() - began);
+    took = seconds_now() - began;
+    printf("%" PRIu64 " seeds, %" PRIu64 " failed; %.2f cluster-hours in %.1f s: %.0f "
+           "cluster-seconds a second\n",
+           wish.to - wish.from + 1, failed, virtual_seconds / 3600, took, virtual_seconds / took);
     return failed > 0 || (never > 0 && wish.to - wish.from + 1 >= SEEDS_FOR_ALL) ? 1 : 0;
 }

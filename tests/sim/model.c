@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* For each so many tasks that it has, one flush of the broker goes by without a look at its books. */
+#define BOOKS_TASKS  4u
 #define MEMORY_SLACK (UINT64_C(4) << 20) /* messages that were under way when memory ran out */
 
 /* --------------------------------------------------------------------- grants */
@@ -52,6 +54,7 @@ static void orphan_runs(struct sim_worker *worker, bool stale) {
 void sim_model_new_broker(struct sim *sim) {
     forget_grants(sim);
     sim->model.settle_from_ns = 0;
+    memset(&sim->model.stats, 0, sizeof sim->model.stats);
     for (uint32_t i = 0; i < sim->tasks.count; i++) {
         sim_task_at(sim, i)->grant = NULL;
         sim_task_at(sim, i)->over = false;
@@ -91,7 +94,8 @@ void sim_model_forgotten(struct sim *sim, uint64_t address) {
 
 /* ---------------------------------------------------------------- the broker */
 
-static void check_run(struct sim *sim, struct sim_endpoint *end, const struct wire_entry *entry) {
+static void check_run(struct sim *sim, struct sim_endpoint *end, const struct wire_entry *entry,
+                      uint64_t seq) {
     struct sim_task *task = sim_task_by_arguments(sim, entry->data, entry->size);
     struct sim_grant *grant = base_idmap_find(&sim->model.grants, entry->values[0]);
 
@@ -121,6 +125,7 @@ static void check_run(struct sim *sim, struct sim_endpoint *end, const struct wi
     }
     grant = sim_alloc(sizeof *grant);
     grant->lease = entry->values[0];
+    grant->seq = seq;
     grant->task = task;
     grant->worker = end;
     grant->live = true;
@@ -167,7 +172,7 @@ static void check_outcome(struct sim *sim, struct sim_endpoint *end,
 }
 
 static void broker_sends_batch(struct sim *sim, struct sim_endpoint *end,
-                               const struct wire_message *message) {
+                               const struct wire_message *message, uint64_t seq) {
     struct wire_batch batch;
     struct wire_entry entry;
     struct wire_fault fault;
@@ -179,7 +184,7 @@ static void broker_sends_batch(struct sim *sim, struct sim_endpoint *end,
     while (wire_batch_next(&batch, &entry)) {
         switch (batch.shape->type) {
         case WIRE_RUN:
-            check_run(sim, end, &entry);
+            check_run(sim, end, &entry, seq);
             break;
         case WIRE_OUTCOMES:
             check_outcome(sim, end, &entry);
@@ -240,7 +245,7 @@ void sim_model_broker_sends(struct sim *sim, struct sim_endpoint *end,
     if (envelope.seq > end->top_seq[SIM_FROM_BROKER]) {
         end->top_seq[SIM_FROM_BROKER] = envelope.seq;
         if (wire_shape_of(envelope.type) != NULL) {
-            broker_sends_batch(sim, end, message);
+            broker_sends_batch(sim, end, message, envelope.seq);
         }
     }
 }
@@ -390,6 +395,26 @@ static void death_arrives(struct sim *sim, const struct wire_message *message) {
     wire_child_died_fini(&died);
 }
 
+/* What was in a RUN that its worker has no memory for is leased no more. */
+static void no_room_arrives(struct sim *sim, struct sim_endpoint *end,
+                            const struct wire_message *message) {
+    struct wire_coming size;
+    struct wire_fault fault;
+
+    if (end->role != SIM_WORKER || !end->known || !wire_coming_decode(message, &size, &fault) ||
+        !size.no_room) {
+        return;
+    }
+    for (uint32_t i = 0; i < sim->model.all.count; i++) {
+        struct sim_grant *grant = sim->model.all.items[i];
+
+        if (grant->worker == end && grant->seq == size.seq) {
+            grant->live = false;
+            grant->task->refused = true;
+        }
+    }
+}
+
 void sim_model_broker_receives(struct sim *sim, struct sim_endpoint *end,
                                const struct wire_message *message) {
     struct wire_envelope envelope;
@@ -403,6 +428,8 @@ void sim_model_broker_receives(struct sim *sim, struct sim_endpoint *end,
         hello_arrives(sim, message);
     } else if (envelope.type == WIRE_CHILD_DIED) {
         death_arrives(sim, message);
+    } else if (envelope.type == WIRE_COMING) {
+        no_room_arrives(sim, end, message);
     } else if (envelope.type == WIRE_BYE && end->role == SIM_WORKER) {
         end_grants_of(sim, end);
     } else if (wire_shape_of(envelope.type) != NULL) {
@@ -410,10 +437,36 @@ void sim_model_broker_receives(struct sim *sim, struct sim_endpoint *end,
     }
 }
 
+/* What this broker has counted since it was last asked. */
+static void count_branches(struct sim *sim, const struct broker_stats *stats) {
+    struct broker_stats *seen = &sim->model.stats;
+
+    sim->counts.clogged += stats->clogged - seen->clogged;
+    sim->counts.alone += stats->alone - seen->alone;
+    sim->counts.retried += stats->retried - seen->retried;
+    *seen = *stats;
+}
+
+/* All of the broker's books, now and then: that looks at each task. */
+static void check_books(struct sim *sim, const struct broker_stats *stats) {
+    const char *wrong;
+
+    if (sim->model.unchecked++ < (stats->tasks_queued + stats->tasks_leased) / BOOKS_TASKS) {
+        return;
+    }
+    sim->model.unchecked = 0;
+    wrong = broker_check(sim->broker.core);
+    if (wrong != NULL) {
+        sim_fail(sim, "the broker's books are wrong: %s", wrong);
+    }
+}
+
 void sim_model_broker_stats(struct sim *sim) {
     struct broker_stats stats = sim_broker_stats(sim);
     const struct broker_config *config = &sim->broker.config;
 
+    count_branches(sim, &stats);
+    check_books(sim, &stats);
     /* Each client may always have one. */
     if (stats.tasks_queued + stats.tasks_leased > config->tasks_max + stats.clients) {
         sim_fail(sim, "the broker holds %u tasks, the limit is %u",

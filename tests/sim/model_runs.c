@@ -100,7 +100,7 @@ void sim_model_ended(struct sim *sim, struct sim_run *run) {
 
 /* ----------------------------------------------------------- what clients hear */
 
-static void count_outcome(struct sim *sim, enum wire_kind kind) {
+static void count_outcome(struct sim *sim, const struct sim_task *task, enum wire_kind kind) {
     switch (kind) {
     case WIRE_KIND_VALUE:
         sim->counts.values++;
@@ -118,7 +118,10 @@ static void count_outcome(struct sim *sim, enum wire_kind kind) {
         sim->counts.no_functions++;
         break;
     case WIRE_KIND_BROKEN:
-        sim_fail(sim, "an outcome that only an executor makes");
+        sim->counts.undeliverable++;
+        if (sim_client_at(sim, task->client)->end.room_bytes == 0) {
+            sim_fail(sim, "no room for a value at a client that has room for all");
+        }
         break;
     case WIRE_KIND_REJECTED:
         sim_fail(sim, "a task is rejected that is within all limits");
@@ -143,7 +146,7 @@ static void take_error(struct sim *sim, struct sim_task *task, const uint8_t *da
 static void check_lost(struct sim *sim, const struct sim_task *task) {
     const struct sim_counts *counts = &sim->counts;
 
-    if (task->resent) {
+    if (task->resent || task->refused) {
         return; /* what had become of it, nobody knew any more */
     }
     if (counts->worker_deaths + counts->forgotten + counts->broker_deaths == 0) {
@@ -160,7 +163,7 @@ void sim_model_resolved(struct sim *sim, struct sim_task *task, enum wire_kind k
                         const uint8_t *data, size_t size) {
     struct sim_value value;
 
-    count_outcome(sim, kind);
+    count_outcome(sim, task, kind);
     if (task->state != SIM_PENDING) {
         sim_fail(sim, "#%llu is resolved twice", (unsigned long long)task->number);
         return;

@@ -83,6 +83,13 @@ void sim_packet_arrive(struct sim *sim, struct sim_packet *packet) {
             base_list_push_back(&end->parked, &packet->node);
             return;
         }
+        if (end->room_bytes != 0 && wire_message_bytes(packet->message) > end->room_bytes) {
+            sim_say(sim, "%s has no room for %zu bytes", end->name,
+                    wire_message_bytes(packet->message));
+            lose(sim, packet);
+            sim_endpoint_reconnect(sim, end);
+            return;
+        }
         sim->counts.messages++;
         dialer_receive(sim, end, packet->message);
     }
@@ -128,12 +135,26 @@ static struct sim_packet *packet_new(struct sim *sim, struct sim_endpoint *end,
     return packet;
 }
 
+/* When all of a packet is on its line: one message after the other. */
+static uint64_t line_ns(struct sim *sim, const struct sim_packet *packet) {
+    uint64_t bytes = wire_message_bytes(packet->message);
+    uint64_t *busy_ns = &packet->end->busy_ns[packet->direction], takes_ns;
+
+    if (sim->options.rate == 0) {
+        return sim->now_ns;
+    }
+    takes_ns = bytes * SIM_SECOND / sim->options.rate;
+    sim->counts.outlasted += takes_ns > sim->broker.config.silence_ns ? 1 : 0;
+    *busy_ns = (*busy_ns > sim->now_ns ? *busy_ns : sim->now_ns) + takes_ns;
+    return *busy_ns;
+}
+
 static void launch(struct sim *sim, struct sim_packet *packet) {
     struct sim_options *options = &sim->options;
     struct sim_endpoint *end = packet->end;
     uint64_t *latest_ns = &end->latest_ns[packet->direction];
-    uint64_t due_ns =
-        sim->now_ns + end->slow_ns + sim_pick(sim, options->delay_min_ns, options->delay_max_ns);
+    uint64_t due_ns = line_ns(sim, packet) + end->slow_ns +
+                      sim_pick(sim, options->delay_min_ns, options->delay_max_ns);
 
     if (base_rng_chance(&sim->rng, options->reorder)) {
         sim->counts.reordered++;
@@ -145,8 +166,8 @@ static void launch(struct sim *sim, struct sim_packet *packet) {
     sim_event_at(sim, &packet->event, due_ns);
 }
 
-static void transmit(struct sim *sim, struct sim_endpoint *end, enum sim_direction direction,
-                     struct wire_message *message) {
+static void transmit_one(struct sim *sim, struct sim_endpoint *end, enum sim_direction direction,
+                         struct wire_message *message) {
     struct wire_envelope envelope;
     struct wire_fault fault;
     struct sim_packet *packet = packet_new(sim, end, direction, message);
@@ -172,6 +193,19 @@ static void transmit(struct sim *sim, struct sim_endpoint *end, enum sim_directi
         sim->counts.duplicated++;
         launch(sim, packet_new(sim, end, direction, message));
     }
+}
+
+/* As wire_zmq_send does. */
+static void transmit(struct sim *sim, struct sim_endpoint *end, enum sim_direction direction,
+                     struct wire_message *message) {
+    struct wire_message *coming = wire_announce(message);
+
+    if (coming != NULL) {
+        sim->counts.announced++;
+        transmit_one(sim, end, direction, coming);
+        wire_message_unref(coming);
+    }
+    transmit_one(sim, end, direction, message);
 }
 
 void sim_endpoint_send(struct sim *sim, struct sim_endpoint *end, struct wire_message *message) {
@@ -255,6 +289,7 @@ static void connect_now(struct sim *sim, struct sim_event *event) {
     end->address = sim->addresses.count;
     sim_array_add(&sim->addresses, end);
     end->latest_ns[0] = end->latest_ns[1] = sim->now_ns;
+    end->busy_ns[0] = end->busy_ns[1] = sim->now_ns;
     sim_say(sim, "%s has connection %llu", end->name, (unsigned long long)end->address);
     if (base_rng_chance(&sim->rng, sim->options.announce)) {
         reconnected(sim, end);
@@ -277,6 +312,14 @@ void sim_endpoint_reconnect(struct sim *sim, struct sim_endpoint *end) {
         disconnect(sim, end, false);
     }
     connect_later(sim, end);
+}
+
+bool sim_endpoint_has_room(void *endpoint, uint64_t bytes) {
+    struct sim_endpoint *end = endpoint;
+    bool has = end->room_bytes == 0 || bytes <= end->room_bytes;
+
+    end->sim->counts.no_room += has ? 0 : 1;
+    return has;
 }
 
 void sim_endpoint_init(struct sim *sim, struct sim_endpoint *end, enum sim_role role,
@@ -395,6 +438,7 @@ void sim_cut(struct sim *sim, enum sim_role role, uint32_t index, bool to_broker
         sim_say(sim, "%s is cut off%s%s", end->name, to_broker ? " to" : "",
                 from_broker ? " from" : "");
         sim->counts.cuts++;
+        sim->counts.half_cuts += to_broker != from_broker ? 1 : 0;
         end->cut[SIM_TO_BROKER] = to_broker;
         end->cut[SIM_FROM_BROKER] = from_broker;
     }
@@ -407,6 +451,7 @@ static void release(struct sim *sim, struct sim_endpoint *end) {
         end->cut[i] = false;
         while ((node = base_list_pop_front(&end->held[i])) != NULL) {
             base_list_push_back(&end->flying[i], node);
+            sim->counts.released++;
             launch(sim, BASE_LIST_ENTRY(node, struct sim_packet, node));
         }
     }
@@ -474,6 +519,10 @@ void sim_slow(struct sim *sim, enum sim_role role, uint32_t index, uint64_t ns) 
     sim_say(sim, "%s is slow", end->name);
     sim->counts.slow++;
     end->slow_ns = ns;
+}
+
+void sim_limit_room(struct sim *sim, enum sim_role role, uint32_t index, uint64_t bytes) {
+    sim_endpoint_at(sim, role, index)->room_bytes = bytes;
 }
 
 static void calm(struct sim *sim, struct sim_endpoint *end) {

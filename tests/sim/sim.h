@@ -38,9 +38,10 @@ struct sim_options {
     struct broker_config broker; /* epoch, seed, host and pid are set at each start */
 
     uint64_t delay_min_ns, delay_max_ns; /* of a message */
-    double drop, duplicate, reorder;     /* chances of a message; default 0 */
-    double survive;  /* chance that what a dead process has sent still arrives */
-    double announce; /* chance that a core is told of a new connection; default 1 */
+    uint64_t rate; /* bytes a second over each line, in each direction; 0: no limit */
+    double drop, duplicate, reorder; /* chances of a message; default 0 */
+    double survive;                  /* chance that what a dead process has sent still arrives */
+    double announce;                 /* chance that a core is told of a new connection; default 1 */
     uint64_t reconnect_min_ns, reconnect_max_ns; /* until a new connection stands */
     uint64_t batch_ns;   /* longest between a message and the FLUSH after it */
     uint64_t report_ns;  /* until a supervisor knows of a child's death */
@@ -115,6 +116,7 @@ struct sim_task {
     char text[512];        /* the error's message */
 
     uint32_t charged;        /* deaths that were this task's and no other's */
+    bool refused;            /* a worker had no room for it */
     bool resent;             /* the client has submitted it again to a broker */
     struct wire_blob *blob;  /* the arguments */
     struct sim_grant *grant; /* the model's: the last lease in this epoch */
@@ -126,6 +128,7 @@ struct sim_task {
 /* The task belongs to the simulation and lives as long. */
 struct sim_task *sim_submit_job(struct sim *sim, uint32_t client, const struct sim_job *job);
 void sim_cancel(struct sim *sim, struct sim_task *task);
+void sim_count_burst(struct sim *sim);
 uint64_t sim_task_count(const struct sim *sim);
 struct sim_task *sim_task_at(const struct sim *sim, uint64_t number);
 
@@ -149,6 +152,7 @@ struct sim_worker_options {
     const char *functions[4]; /* default: "work" */
     const char *tags[4];
     uint64_t tasks_max;
+    uint64_t room_bytes; /* it has no memory for messages that are larger; 0: for all */
 };
 uint32_t sim_add_supervisor(struct sim *sim);
 uint32_t sim_add_worker(struct sim *sim, uint32_t slots);
@@ -195,6 +199,8 @@ void sim_pause_broker(struct sim *sim);
 void sim_resume_broker(struct sim *sim);
 /* Its messages take so much longer from now on, in both directions. */
 void sim_slow(struct sim *sim, enum sim_role role, uint32_t index, uint64_t ns);
+/* It has no memory for messages that are larger than that: they break its connection. */
+void sim_limit_room(struct sim *sim, enum sim_role role, uint32_t index, uint64_t bytes);
 /* Its clock jumps ahead. */
 void sim_jump(struct sim *sim, enum sim_role role, uint32_t index, uint64_t ns);
 /* Loses the next message of that type in that direction, whoever sends it. */
@@ -223,14 +229,24 @@ bool sim_finish(struct sim *sim, uint64_t ns);
     X(reordered, "messages reordered")                                                             \
     X(broken, "connections broken")                                                                \
     X(cuts, "partitions")                                                                          \
+    X(half_cuts, "partitions of one direction alone")                                              \
+    X(released, "messages held up by a partition, then let through")                               \
     X(pauses, "processes stopped for a while")                                                     \
     X(slow, "peers that became slow")                                                              \
     X(jumps, "clock jumps")                                                                        \
     X(broker_deaths, "broker deaths")                                                              \
+    X(broker_starts, "brokers started")                                                            \
     X(broker_drains, "brokers drained")                                                            \
+    X(tight_tasks, "brokers with a tight limit of tasks")                                          \
+    X(tight_memory, "brokers with a tight limit of memory")                                        \
+    X(tight_client, "brokers with a tight limit of tasks a client")                                \
     X(worker_deaths, "worker deaths")                                                              \
+    X(worker_starts, "workers started in the place of another")                                    \
+    X(worker_drains, "workers drained")                                                            \
+    X(overruns, "workers killed for a task beyond its time")                                       \
     X(machine_deaths, "machine deaths")                                                            \
     X(client_deaths, "client deaths")                                                              \
+    X(client_leaves, "clients that left")                                                          \
     X(hellos, "HELLO")                                                                             \
     X(resumed, "WELCOME that resumed")                                                             \
     X(anew, "WELCOME that began a stream")                                                         \
@@ -241,6 +257,16 @@ bool sim_finish(struct sim *sim, uint64_t ns);
     X(resent, "tasks submitted again")                                                             \
     X(claims, "leases claimed")                                                                    \
     X(submitted, "tasks submitted")                                                                \
+    X(bursts, "bursts of tasks")                                                                   \
+    X(prioritised, "tasks with a priority")                                                        \
+    X(tagged, "tasks with a tag")                                                                  \
+    X(queue_limited, "tasks with a limit of waiting")                                              \
+    X(run_limited, "tasks with a limit of running")                                                \
+    X(retriable, "tasks to be tried again if they fail")                                           \
+    X(once, "tasks to be run at most once")                                                        \
+    X(poison, "tasks that kill their worker in every run")                                         \
+    X(alone, "runs alone on a worker, of suspects")                                                \
+    X(retried, "failed tasks tried again")                                                         \
     X(starts, "runs begun")                                                                        \
     X(reruns, "runs begun again")                                                                  \
     X(interrupted, "runs interrupted")                                                             \
@@ -253,11 +279,16 @@ bool sim_finish(struct sim *sim, uint64_t ns);
     X(losses, "outcome: lost")                                                                     \
     X(deadlines, "outcome: deadline")                                                              \
     X(no_functions, "outcome: no function")                                                        \
+    X(undeliverable, "outcome: no room for the value at its client")                               \
     X(cancels, "cancels asked for")                                                                \
     X(cancelled, "cancels that said yes")                                                          \
     X(refused_cancels, "cancels that said no")                                                     \
     X(stale_results, "results of a lease that was over")                                           \
-    X(large, "large payloads")
+    X(large, "large payloads")                                                                     \
+    X(announced, "messages announced")                                                             \
+    X(outlasted, "messages that took longer than silence")                                         \
+    X(no_room, "messages without room for them")                                                   \
+    X(clogged, "tasks held back for a client that does not read")
 
 struct sim_counts {
 #define SIM_COUNT_FIELD(name, text) uint64_t name;

@@ -65,6 +65,8 @@ struct sim_endpoint {
     uint64_t clock_ns; /* what its clock is ahead of the simulation's */
     uint64_t slow_ns;  /* added to the delay of its messages */
     uint64_t latest_ns[2];
+    uint64_t busy_ns[2]; /* until when its line is busy with what was sent */
+    uint64_t room_bytes; /* larger messages break its connection; 0: none does */
     struct base_list flying[2];
     struct base_list held[2]; /* by a partition */
     struct base_list parked;  /* for it, while it is paused */
@@ -82,6 +84,8 @@ struct sim_endpoint {
 
 /* Hands a packet over, unless the process is gone (then it is lost) or stopped (then it waits). */
 void sim_packet_arrive(struct sim *sim, struct sim_packet *packet);
+/* Whether it has memory for a message of that size: for the cores' configurations. */
+bool sim_endpoint_has_room(void *endpoint, uint64_t bytes);
 void sim_endpoint_init(struct sim *sim, struct sim_endpoint *end, enum sim_role role,
                        uint32_t index);
 /* Ends it; with `survive`, what it has sent may still arrive. */
@@ -215,17 +219,19 @@ void sim_supervisor_child_died(struct sim *sim, struct sim_worker *worker, int s
 
 /* A lease that this broker has given out. */
 struct sim_grant {
-    uint64_t lease;
+    uint64_t lease, seq; /* seq: of its RUN */
     struct sim_task *task;
     struct sim_endpoint *worker;
     bool live;
 };
 
 struct sim_model {
-    struct base_idmap grants; /* lease to grant, of this epoch */
-    struct base_idmap claims; /* lease to task, of this epoch */
-    struct sim_array all;     /* every grant of this epoch */
-    uint64_t settle_from_ns;  /* 0: this broker does not settle yet */
+    struct base_idmap grants;  /* lease to grant, of this epoch */
+    struct base_idmap claims;  /* lease to task, of this epoch */
+    struct sim_array all;      /* every grant of this epoch */
+    struct broker_stats stats; /* as this broker has told them last */
+    uint32_t unchecked;        /* flushes since its books were looked at */
+    uint64_t settle_from_ns;   /* 0: this broker does not settle yet */
 };
 
 void sim_model_init(struct sim *sim);

@@ -210,6 +210,7 @@ static void start_another(struct sim *sim, struct sim_event *event) {
     if (death->supervisor->end.paused) {
         sim_event_at(sim, event, sim->now_ns + 10 * SIM_MS);
     } else if (death->supervisor->end.alive) {
+        sim->counts.worker_starts++;
         sim_worker_start(sim, &death->options, death->supervisor->end.index);
     }
 }

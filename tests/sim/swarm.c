@@ -7,6 +7,8 @@
 #define CALM_NS  (900 * SIM_SECOND) /* within which everything must end when the faults have */
 #define UNDO_MAX 64u
 
+#define LARGE_MAX 1200000u
+
 #define WORKERS_MAX 8u
 #define CLIENTS_MAX 6u
 
@@ -99,6 +101,9 @@ static void draw_network(struct swarm *swarm, struct sim_options *options) {
     options->survive = chance(swarm, 0.5) ? 1 : base_rng_double(&swarm->rng);
     options->announce = chance(swarm, 0.5) ? 1 : base_rng_double(&swarm->rng);
     options->reconnect_max_ns = options->reconnect_min_ns + scaled(swarm, 500 * SIM_MS);
+    if (chance(swarm, 0.2)) {
+        options->rate = (1 << 20) + scaled(swarm, 64 << 20); /* WIRE_RATE_MIN is promised */
+    }
     options->batch_ns = chance(swarm, 0.5) ? 0 : scaled(swarm, SIM_MS);
     options->report_ns = scaled(swarm, 20 * SIM_MS);
     options->restart_ns = scaled(swarm, 200 * SIM_MS);
@@ -170,6 +175,9 @@ static void add_worker(struct swarm *swarm) {
     if (chance(swarm, 0.1)) {
         options.tasks_max = between(swarm, 1, 50);
     }
+    if (swarm->large > 0 && chance(swarm, 0.3)) {
+        options.room_bytes = between(swarm, 256 << 10, LARGE_MAX);
+    }
     if (count > 0 && chance(swarm, 0.5)) {
         uint32_t other = (uint32_t)below(swarm, count);
 
@@ -177,6 +185,14 @@ static void add_worker(struct swarm *swarm) {
         options.shared = sim_worker_alive(swarm->sim, other);
     }
     sim_add_worker_options(swarm->sim, &options);
+}
+
+static void add_client(struct swarm *swarm) {
+    uint32_t client = sim_add_client(swarm->sim);
+
+    if (swarm->large > 0 && chance(swarm, 0.3)) {
+        sim_limit_room(swarm->sim, SIM_CLIENT, client, between(swarm, 256 << 10, LARGE_MAX));
+    }
 }
 
 static uint32_t alive(struct swarm *swarm, enum sim_role role) {
@@ -266,8 +282,8 @@ static void submit(struct swarm *swarm, uint32_t client) {
         job.deaf = chance(swarm, 0.3);
     }
     if (chance(swarm, swarm->large)) {
-        job.argument_bytes = (uint32_t)scaled(swarm, 300000);
-        job.result_bytes = (uint32_t)scaled(swarm, 300000);
+        job.argument_bytes = (uint32_t)scaled(swarm, LARGE_MAX);
+        job.result_bytes = (uint32_t)scaled(swarm, LARGE_MAX);
     }
     sim_submit_job(swarm->sim, client, &job);
 }
@@ -442,6 +458,7 @@ static void act(struct swarm *swarm, enum deed deed) {
         submit_some(swarm, between(swarm, 1, 5));
         break;
     case DEED_BURST:
+        sim_count_burst(swarm->sim);
         submit_some(swarm, between(swarm, 10, 100));
         break;
     case DEED_CANCEL:
@@ -479,7 +496,7 @@ static void act(struct swarm *swarm, enum deed deed) {
         break;
     case DEED_ADD_CLIENT:
         if (alive(swarm, SIM_CLIENT) < CLIENTS_MAX) {
-            sim_add_client(swarm->sim);
+            add_client(swarm);
         }
         break;
     case DEED_COUNT:
@@ -501,7 +518,7 @@ static enum deed draw_deed(struct swarm *swarm) {
 
 static void build(struct swarm *swarm) {
     for (uint64_t n = between(swarm, 1, 4); n > 0; n--) {
-        sim_add_client(swarm->sim);
+        add_client(swarm);
     }
     for (uint64_t n = between(swarm, 0, 5); n > 0; n--) {
         add_worker(swarm);

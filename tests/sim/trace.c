@@ -108,6 +108,7 @@ static void add_single(struct words *words, const struct wire_message *message, 
     struct wire_reject reject;
     struct wire_child_died died;
     struct wire_fault fault;
+    struct wire_coming size;
     uint64_t number;
 
     if (type == WIRE_HELLO && wire_hello_decode(message, &hello, &fault)) {
@@ -130,6 +131,9 @@ static void add_single(struct words *words, const struct wire_message *message, 
         wire_child_died_fini(&died);
     } else if (type == WIRE_HEARTBEAT && wire_heartbeat_decode(message, &number, &fault)) {
         add(words, " sent %llx", (unsigned long long)number);
+    } else if (type == WIRE_COMING && wire_coming_decode(message, &size, &fault)) {
+        add(words, "%s of [%llx], %llu bytes", size.no_room ? ", no room" : "",
+            (unsigned long long)size.seq, (unsigned long long)size.bytes);
     } else if (type == WIRE_RESUME && wire_resume_decode(message, &number, &fault)) {
         add(words, " received %llx", (unsigned long long)number);
     }

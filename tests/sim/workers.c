@@ -252,6 +252,7 @@ static void carry_out(struct sim *sim, struct sim_worker *worker) {
             break;
         case WORKER_KILL:
             sim_say(sim, "%s is to be killed: %s", worker->end.name, action->text);
+            sim->counts.overruns++;
             killed = true;
             break;
         case WORKER_RETIRING:
@@ -361,6 +362,9 @@ uint32_t sim_worker_start(struct sim *sim, const struct sim_worker_options *opti
     config.tags = worker->options.tags;
     config.tag_count = count_names(worker->options.tags, 4);
     config.await_transport = sim->options.announce >= 1;
+    worker->end.room_bytes = options->room_bytes;
+    config.has_room = sim_endpoint_has_room;
+    config.room_user = &worker->end;
     sim_say(sim, "%s starts", worker->end.name);
     worker->core = worker_core_new(&config, sim_local(sim->now_ns, &worker->end));
     BASE_ASSERT(worker->core != NULL);
@@ -464,6 +468,7 @@ void sim_drain_worker(struct sim *sim, uint32_t index) {
 
     if (worker->core != NULL && !worker->end.paused) {
         sim_say(sim, "%s is to drain", worker->end.name);
+        sim->counts.worker_drains++;
         step_and_flush(sim, worker, &(struct worker_event){.type = WORKER_DRAIN});
     }
 }

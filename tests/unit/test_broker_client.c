@@ -432,6 +432,93 @@ static void a_client_that_reads_nothing_gets_no_more_outcomes(void **state) {
     free(value);
 }
 
+/* Gives so many results of so many bytes each, and lets the broker flush after each message. */
+static uint32_t run_all(struct world *world, struct peer *worker, const struct peer *of,
+                        size_t bytes) {
+    uint8_t *value = calloc(1, bytes);
+    uint32_t ran = 0;
+    const struct got *run;
+
+    world_flush(world);
+    while ((run = look(worker, WIRE_RUN)) != NULL) {
+        bool large = run->key[3] == of->session.high && run->key[4] == of->session.low;
+
+        give_value(worker, take(worker, WIRE_RUN)->values[0], value, large ? bytes : 8);
+        ran += large;
+        world_flush(world);
+    }
+    free(value);
+    return ran;
+}
+
+/* What a worker is given ahead follows from all of its tasks; what a client may have under way follows
+ * from its own values. */
+static void large_values_for_one_that_reads_nothing_hide_behind_small_ones_in_vain(void **state) {
+    struct world *world = *state;
+    struct peer *greedy, *modest, *worker;
+    uint32_t ran = 0;
+
+    world->config.memory_bytes = 16 << 20;
+    world_begin(world);
+    greedy = client_join(world);
+    modest = client_join(world);
+    worker = worker_join(world, 4, "f g", "");
+    define_plain(modest, 0, "f");
+    for (uint64_t i = 0; i < 50; i++) { /* the worker is known for small, short tasks */
+        submit_many(modest, 0, 100 * i, 100);
+        (void)run_all(world, worker, greedy, 60000);
+    }
+    define_plain(greedy, 0, "g");
+    submit_many(greedy, 0, 0, 1000);
+    world_flush(world);
+    assert_true(waiting(worker, WIRE_RUN) <= 4); /* nobody knows yet how large its values are */
+    greedy->deaf = true;
+    for (uint64_t i = 50; i < 100; i++) {
+        submit_many(modest, 0, 100 * i, 100);
+        ran += run_all(world, worker, greedy, 60000);
+    }
+    assert_in_range(ran, 4, 40); /* an eighth of the memory */
+    assert_true(world_stats(world).clogged > 0);
+    assert_int_equal(waiting(modest, WIRE_OUTCOMES), 10000);
+    greedy->deaf = false;
+    peer_hello(greedy);
+    for (int i = 0; i < 1000; i++) {
+        peer_mark(greedy, wire_heartbeat_encode(greedy->link.sent));
+        ran += run_all(world, worker, greedy, 60000);
+    }
+    assert_int_equal(ran, 1000);
+    assert_int_equal(waiting(greedy, WIRE_OUTCOMES), 1000);
+}
+
+/* Leases that end without a value make room as well. */
+static void what_waits_for_room_goes_on_when_leases_end_without_values(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker, *late;
+
+    world_begin(world);
+    client = client_join(world);
+    worker = worker_join(world, 2, "f g", "");
+    define_plain(client, 0, "f");
+    for (uint64_t i = 0; i < 50; i++) { /* teaches the worker, so that it is given some ahead */
+        submit_many(client, 0, 100 * i, 100);
+        (void)run_all(world, worker, client, 8);
+    }
+    define_plain(client, 1, "g");
+    submit_many(client, 1, 10000, 20);
+    world_flush(world);
+    assert_int_equal(waiting(worker, WIRE_RUN), 2);
+    give_result(worker, take(worker, WIRE_RUN)->values[0], WIRE_KIND_ERROR, 1000);
+    world_flush(world);
+    assert_int_equal(waiting(worker, WIRE_RUN), 2);
+    late = worker_join(world, 3, "f g", ""); /* more can run at once */
+    world_flush(world);
+    assert_int_equal(waiting(late, WIRE_RUN), 3);
+    (void)run_all(world, worker, client, 8);
+    (void)run_all(world, late, client, 8);
+    (void)run_all(world, worker, client, 8);
+    assert_int_equal(world_stats(world).tasks_queued, 0);
+}
+
 static void credit_is_conserved_when_clients_leave(void **state) {
     struct world *world = *state;
 
@@ -805,6 +892,8 @@ int main(void) {
         TEST(a_client_with_nothing_here_gets_through_a_full_broker),
         TEST(what_gets_free_goes_to_those_below_their_share),
         TEST(a_client_that_reads_nothing_gets_no_more_outcomes),
+        TEST(large_values_for_one_that_reads_nothing_hide_behind_small_ones_in_vain),
+        TEST(what_waits_for_room_goes_on_when_leases_end_without_values),
         TEST(credit_is_conserved_when_clients_leave),
         TEST(cancel_of_a_queued_task_says_yes_and_it_never_runs),
         TEST(cancel_of_a_finished_or_unknown_task_says_no),

@@ -472,6 +472,53 @@ static void without_limits_there_is_no_deadline(void **state) {
     link_fini(&link);
 }
 
+/* As long as a message of that size takes at the slowest rate, no longer; and only until something
+ * comes. */
+static void what_is_announced_may_take_its_time(void **state) {
+    const uint64_t bytes = 100u << 20, takes = 100 * SECOND;
+    struct link link;
+
+    (void)state;
+    assert_int_equal(bytes / WIRE_RATE_MIN, 100);
+    link_init(&link, 0, 0, SILENT);
+    assert_int_equal(receive_heartbeat(&link, SECOND, link.base), LINK_DELIVER);
+    link_coming(&link, bytes);
+    assert_int_equal(link_deadline(&link), SECOND + SILENT + takes);
+    assert_int_equal(link_tick(&link, SECOND + SILENT + takes - 1), LINK_NOTHING);
+    assert_int_equal(link_tick(&link, SECOND + SILENT + takes), LINK_SILENT);
+    assert_int_equal(receive(&link, 50 * SECOND, link.base + 1, link.base), LINK_DELIVER);
+    assert_int_equal(link_tick(&link, 50 * SECOND + SILENT), LINK_SILENT);
+    link_coming(&link, UINT64_MAX); /* nothing is that large */
+    assert_true(link_deadline(&link) < 50 * SECOND + SILENT + 300 * SECOND);
+    link_fini(&link);
+}
+
+static void a_kept_message_can_be_replaced(void **state) {
+    struct wire_message *other = wire_plain_encode(WIRE_BYE);
+    struct wire_envelope envelope;
+    struct wire_fault fault;
+    struct link link;
+    uint64_t first, second;
+    uint32_t count;
+
+    (void)state;
+    link_init(&link, 0, 0, 0);
+    first = post(&link, 0);
+    second = post(&link, 0);
+    assert_null(link_kept_find(&link, first - 1));
+    assert_null(link_kept_find(&link, second + 1));
+    assert_non_null(link_kept_find(&link, first));
+    link_kept_replace(&link, second, other);
+    assert_true(link_resend_from(&link, 0, first, &count));
+    assert_int_equal(count, 1);
+    assert_true(wire_open(link_kept_at(&link, 0), &envelope, &fault));
+    assert_int_equal(envelope.type, WIRE_BYE);
+    assert_int_equal(envelope.seq, second);
+    assert_int_equal(link.kept_bytes, wire_message_bytes(other));
+    assert_null(link_kept_find(&link, first));
+    link_fini(&link);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_are_numbered_from_the_base),
@@ -500,6 +547,8 @@ int main(void) {
         cmocka_unit_test(a_heartbeat_is_due_when_nothing_was_sent),
         cmocka_unit_test(silence_is_told_until_something_comes),
         cmocka_unit_test(without_limits_there_is_no_deadline),
+        cmocka_unit_test(what_is_announced_may_take_its_time),
+        cmocka_unit_test(a_kept_message_can_be_replaced),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

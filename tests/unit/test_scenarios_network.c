@@ -228,6 +228,115 @@ static void repeated_and_reordered_messages_change_nothing(void **state) {
     }
 }
 
+/* A megabyte takes a second here, four times as long as anybody may be silent. It is announced, so all
+ * wait for it; and it crosses once, either way. */
+static void a_payload_that_takes_longer_than_silence_arrives(void **state) {
+    struct sim_options options;
+    struct sim *sim;
+    struct sim_task *task;
+    uint32_t client;
+
+    (void)state;
+    sim_options_default(&options, SEED);
+    options.broker.heartbeat_ns = 50 * SIM_MS;
+    options.broker.silence_ns = 250 * SIM_MS;
+    options.rate = 1100 << 10;
+    sim = sim_new_with(&options);
+    client = sim_add_client(sim);
+    sim_add_worker(sim, 1);
+    sim_run_for(sim, SIM_SECOND);
+    task = sim_submit(sim, client, .work_us = 1000, .argument_bytes = 1 << 20,
+                      .result_bytes = 1 << 20);
+    finish_tasks(sim);
+    assert_value(task);
+    assert_int_equal(task->starts, 1);
+    assert_in_range(task->resolved_ns - task->submitted_ns, 3500 * SIM_MS, 5 * SIM_SECOND);
+    assert_int_equal(sim_counts(sim)->announced, 4);
+    assert_int_equal(sim_counts(sim)->outlasted, 4);
+    assert_int_equal(sim_counts(sim)->forgotten, 0);
+    finish(sim);
+}
+
+/* Who has announced a large message and then dies is missed later, but not for ever. */
+static void a_machine_that_dies_while_it_sends_is_noticed(void **state) {
+    struct sim_options options;
+    struct sim *sim;
+    struct sim_task *task;
+    uint32_t client, worker;
+    uint64_t died_ns;
+
+    (void)state;
+    sim_options_default(&options, SEED);
+    options.broker.silence_ns = 2 * SIM_SECOND;
+    options.broker.heartbeat_ns = 500 * SIM_MS;
+    options.rate = 1100 << 10;
+    sim = sim_new_with(&options);
+    client = sim_add_client(sim);
+    worker = sim_add_worker(sim, 1);
+    task = sim_submit(sim, client, .work_us = 1000000, .result_bytes = 4 << 20);
+    sim_run_for(sim, 2 * SIM_SECOND); /* the result is on its way */
+    assert_int_equal(task->starts, 1);
+    sim_options(sim)->survive = 0; /* what is under way is lost, but for what has arrived */
+    sim_kill_machine(sim, sim_worker_supervisor(sim, worker));
+    died_ns = sim_now(sim);
+    sim_add_worker(sim, 1);
+    finish_tasks(sim);
+    assert_value(task);
+    assert_int_equal(task->starts, 2);
+    assert_in_range(task->started_ns - died_ns, 2 * SIM_SECOND, 6500 * SIM_MS);
+    finish(sim);
+}
+
+/* The worker that has room gets it in the end; a worker that has none loses nothing else. */
+static void a_payload_without_room_at_a_worker_runs_elsewhere_or_fails(void **state) {
+    struct sim *sim = scenario(SEED);
+    uint32_t client = sim_add_client(sim);
+    struct sim_task *large, *small[20];
+
+    (void)state;
+    sim_add_worker_with(sim, .slots = 2, .room_bytes = 500000);
+    sim_run_for(sim, SIM_SECOND);
+    for (int i = 0; i < 20; i++) {
+        small[i] = sim_submit(sim, client, .work_us = 1000);
+    }
+    large = sim_submit(sim, client, .work_us = 1000, .argument_bytes = 600000, .max_attempts = 3);
+    finish_tasks(sim);
+    assert_kind(large, WIRE_KIND_LOST);
+    assert_non_null(strstr(large->text, "lost after 3 attempts"));
+    assert_non_null(strstr(large->text, "had no memory to receive 600"));
+    assert_int_equal(large->starts, 0);
+    assert_true(large->resolved_ns - large->submitted_ns < 2 * SIM_SECOND);
+    for (int i = 0; i < 20; i++) {
+        assert_value(small[i]);
+        assert_int_equal(small[i]->starts, 1);
+    }
+    large =
+        sim_submit(sim, client, .work_us = 1000, .argument_bytes = 600000, .max_attempts = 1000);
+    sim_run_for(sim, 500 * SIM_MS);
+    sim_add_worker(sim, 1);
+    finish_tasks(sim);
+    assert_value(large);
+    finish(sim);
+}
+
+static void a_value_without_room_at_its_client_fails_alone(void **state) {
+    struct sim *sim = scenario(SEED);
+    uint32_t client = sim_add_client(sim);
+    struct sim_task *large, *small;
+
+    (void)state;
+    sim_limit_room(sim, SIM_CLIENT, client, 500000);
+    sim_add_worker(sim, 1);
+    large = sim_submit(sim, client, .work_us = 1000, .result_bytes = 600000);
+    small = sim_submit(sim, client, .work_us = 1000, .result_bytes = 300000);
+    finish_tasks(sim);
+    assert_kind(large, WIRE_KIND_BROKEN);
+    assert_non_null(strstr(large->text, "the client has no memory to receive its value"));
+    assert_value(small);
+    assert_int_equal(large->starts, 1);
+    finish(sim);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_broken_connection_loses_is_not_run_again),
@@ -240,6 +349,10 @@ int main(void) {
         cmocka_unit_test(a_client_that_dies_leaves_nothing_behind),
         cmocka_unit_test(a_client_that_leaves_is_gone_at_once),
         cmocka_unit_test(repeated_and_reordered_messages_change_nothing),
+        cmocka_unit_test(a_payload_that_takes_longer_than_silence_arrives),
+        cmocka_unit_test(a_machine_that_dies_while_it_sends_is_noticed),
+        cmocka_unit_test(a_payload_without_room_at_a_worker_runs_elsewhere_or_fails),
+        cmocka_unit_test(a_value_without_room_at_its_client_fails_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -153,6 +153,47 @@ static void child_died_comes_back(void **state) {
     wire_message_unref(message);
 }
 
+static void announcements_come_back(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct wire_coming coming = {UINT64_MAX, 300, i == 1}, got = {0, 0, i == 0};
+        struct wire_message *message = wire_coming_encode(&coming);
+        struct wire_fault fault;
+        assert_true(wire_coming_decode(message, &got, &fault));
+        assert_true(got.seq == UINT64_MAX);
+        assert_int_equal(got.bytes, 300);
+        assert_int_equal(got.no_room, i);
+        wire_message_unref(message);
+    }
+}
+
+/* A large message is announced by its number and size, a small one is not. */
+static void what_takes_long_to_cross_is_announced(void **state) {
+    struct wire_writer *writer = wire_writer_new(WIRE_RECALL);
+    struct wire_message *small = wire_writer_finish(writer, (const uint64_t[]){0}), *large, *coming;
+    const uint64_t key = WIRE_KIND_VALUE, id = 1, extra[] = {0, 0};
+    struct wire_blob *blob = wire_blob_new(WIRE_COMING_BYTES_MIN);
+    struct wire_coming size = {0};
+    struct wire_fault fault;
+    (void)state;
+    wire_writer_free(writer);
+    writer = wire_writer_new(WIRE_OUTCOMES);
+    memset(blob->data, 1, blob->size);
+    assert_int_equal(wire_writer_put(writer, &key, &id, blob->data, blob->size, blob), WIRE_PUT_OK);
+    large = wire_writer_finish(writer, extra);
+    wire_stamp(large, 77, 0);
+    assert_null(wire_announce(small));
+    coming = wire_announce(large);
+    assert_true(wire_coming_decode(coming, &size, &fault));
+    assert_int_equal(size.seq, 77);
+    assert_int_equal(size.bytes, wire_message_bytes(large));
+    wire_message_unref(coming);
+    wire_message_unref(large);
+    wire_message_unref(small);
+    wire_blob_unref(blob);
+    wire_writer_free(writer);
+}
+
 static void numbers_and_plain_messages_come_back(void **state) {
     static const enum wire_type plain[] = {WIRE_UNKNOWN, WIRE_BYE, WIRE_DRAIN, WIRE_STOP};
     struct wire_fault fault;
@@ -486,6 +527,8 @@ int main(void) {
         cmocka_unit_test(reject_comes_back),
         cmocka_unit_test(define_comes_back_at_both_ends_of_its_ranges),
         cmocka_unit_test(child_died_comes_back),
+        cmocka_unit_test(announcements_come_back),
+        cmocka_unit_test(what_takes_long_to_cross_is_announced),
         cmocka_unit_test(numbers_and_plain_messages_come_back),
         cmocka_unit_test(texts_over_their_limit_are_cut_between_characters),
         cmocka_unit_test(fields_of_a_later_version_are_ignored),
