@@ -24,13 +24,15 @@ static enum broker_handled resent(struct broker_core *core, struct broker_task *
     return BROKER_DONE;
 }
 
-static bool set_deadline(struct broker_core *core, struct broker_task *task) {
+/* What it has waited at its client counts: the limit is from the user's call on. */
+static bool set_deadline(struct broker_core *core, struct broker_task *task, uint64_t waited_ms) {
     struct broker_extra *extra = broker_task_extra(core, task);
+    uint64_t waited_ns = waited_ms * BROKER_MS, queue_ns = task->class->queue_ns;
 
     if (extra == NULL) {
         return false;
     }
-    extra->start_by_ns = broker_after(core, task->class->queue_ns);
+    extra->start_by_ns = broker_after(core, queue_ns > waited_ns ? queue_ns - waited_ns : 0);
     broker_timer_set(core, &extra->timer, extra->start_by_ns);
     return true;
 }
@@ -87,9 +89,10 @@ static enum broker_handled submit_one(struct broker_core *core, struct broker_cl
     class->queue->demand->meter.now.submitted++;
     if (BASE_UNLIKELY(!broker_owner_allows(class->client, entry->size))) {
         over_quota(core, task);
-    } else if (class->queue_ns != 0 && !set_deadline(core, task)) {
+    } else if (class->queue_ns != 0 &&
+               !set_deadline(core, task, wire_past_waited_ms(entry->key[2]))) {
         handled = BROKER_NOMEM;
-    } else if (entry->key[2] != 0) {
+    } else if (wire_past_resent(entry->key[2])) {
         handled = resent(core, task);
     } else {
         broker_queue_add(core, task, false);
@@ -224,7 +227,7 @@ static enum broker_handled submit_all(struct broker_core *core, struct broker_cl
                              (unsigned)entry.key[0]);
                 return BROKER_REFUSED;
             }
-            plain = run.class->queue_ns == 0 && entry.key[2] == 0;
+            plain = run.class->queue_ns == 0 && !wire_past_resent(entry.key[2]);
         }
         if (BASE_LIKELY(plain) && BASE_LIKELY(submit_short(core, &run, &entry))) {
             continue;

@@ -31,10 +31,24 @@ static bool finish_batch(struct client_core *core, uint64_t now_ns) {
     return true;
 }
 
+/* For how long a task with a limit has waited here: the broker is to count on from that. */
+static uint64_t waited_ms(const struct client_core *core, uint64_t now_ns,
+                          const struct client_task *task) {
+    uint64_t queue_ns, left_ns;
+
+    if (BASE_LIKELY(task->start_by_ns == 0)) {
+        return 0;
+    }
+    queue_ns = client_class_at(core, task->class_index)->queue_ns;
+    left_ns = task->start_by_ns > now_ns ? task->start_by_ns - now_ns : 0;
+    return queue_ns > left_ns ? (queue_ns - left_ns) / 1000000 : 0;
+}
+
 static enum wire_put put(struct client_core *core, uint64_t now_ns,
                          const struct client_task *task) {
-    const uint64_t key[] = {task->class_index, task->attempt,
-                            (task->flags & CLIENT_TASK_RESENT) != 0};
+    const uint64_t key[] = {
+        task->class_index, task->attempt,
+        wire_past((task->flags & CLIENT_TASK_RESENT) != 0, waited_ms(core, now_ns, task))};
     enum wire_put status =
         wire_writer_put(core->submits, key, &task->id, task->data, task->size, task->large);
 

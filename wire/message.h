@@ -268,6 +268,18 @@ struct wire_child_died {
     uint32_t running_count;
 };
 
+/* SUBMIT's `past`: whether the task was sent to an earlier epoch, and for how long it has waited. */
+#define WIRE_PAST_MAX (2 * WIRE_DURATION_MS_MAX + 1)
+static inline uint64_t wire_past(bool resent, uint64_t waited_ms) {
+    return 2 * waited_ms + (resent ? 1 : 0);
+}
+static inline bool wire_past_resent(uint64_t past) {
+    return (past & 1) != 0;
+}
+static inline uint64_t wire_past_waited_ms(uint64_t past) {
+    return past / 2;
+}
+
 /* COMING: which message comes, and how large it is; with no_room, the answer to that: there is no
  * memory to receive it. */
 struct wire_coming {

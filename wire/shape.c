@@ -18,7 +18,7 @@ static const struct wire_layout layouts[] = {
     {.shape = {WIRE_SUBMIT, 0, 3, 1, true},
      .key = {{"class", 0, WIRE_CLASSES_MAX - 1},
              {"attempt", 1, WIRE_ATTEMPTS_MAX},
-             {"resent", 0, 1}},
+             {"past", 0, WIRE_PAST_MAX}},
      .entry = {{"id", 0, ANY}}},
     {.shape = {WIRE_CANCEL, 0, 0, 1, false}, .entry = {{"id", 0, ANY}}},
     {.shape = {WIRE_OUTCOMES, 2, 1, 1, true},

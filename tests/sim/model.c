@@ -20,6 +20,7 @@ static void forget_grants(struct sim *sim) {
         free(model->all.items[i]);
     }
     model->all.count = 0;
+    model->live.count = 0;
     base_idmap_fini(&model->grants);
     base_idmap_fini(&model->claims);
     base_idmap_init(&model->grants, 1);
@@ -34,6 +35,7 @@ void sim_model_init(struct sim *sim) {
 void sim_model_fini(struct sim *sim) {
     forget_grants(sim);
     free(sim->model.all.items);
+    free(sim->model.live.items);
 }
 
 /* Their leases are over; stale: because the worker was given up, and not because of a new broker, which
@@ -68,10 +70,27 @@ void sim_model_new_broker(struct sim *sim) {
     }
 }
 
-static void end_grants_of(struct sim *sim, const struct sim_endpoint *worker) {
-    for (uint32_t i = 0; i < sim->model.all.count; i++) {
-        struct sim_grant *grant = sim->model.all.items[i];
+/* The next grant that is alive, from *at = 0; those that have died are taken out of the list. */
+static struct sim_grant *next_live(struct sim *sim, uint32_t *at) {
+    struct sim_array *live = &sim->model.live;
 
+    while (*at < live->count) {
+        struct sim_grant *grant = live->items[*at];
+
+        if (grant->live) {
+            ++*at;
+            return grant;
+        }
+        live->items[*at] = live->items[--live->count];
+    }
+    return NULL;
+}
+
+static void end_grants_of(struct sim *sim, const struct sim_endpoint *worker) {
+    struct sim_grant *grant;
+    uint32_t at = 0;
+
+    while ((grant = next_live(sim, &at)) != NULL) {
         if (grant->worker == worker) {
             grant->live = false;
         }
@@ -131,6 +150,7 @@ static void check_run(struct sim *sim, struct sim_endpoint *end, const struct wi
     grant->live = true;
     task->grant = grant;
     sim_array_add(&sim->model.all, grant);
+    sim_array_add(&sim->model.live, grant);
     BASE_ASSERT(base_idmap_insert(&sim->model.grants, grant->lease, grant) == BASE_MAP_INSERTED);
 }
 
@@ -278,14 +298,16 @@ static struct sim_task *task_of_session(struct sim *sim, uint64_t low, uint64_t 
 /* What a worker that registers anew does not claim, it does not have. */
 static void claims_arrive(struct sim *sim, const struct sim_endpoint *end,
                           const struct wire_message *message) {
-    for (uint32_t i = 0; i < sim->model.all.count; i++) {
-        struct sim_grant *grant = sim->model.all.items[i];
+    struct sim_grant *grant;
+    uint32_t at = 0;
+
+    while ((grant = next_live(sim, &at)) != NULL) {
         struct wire_batch batch;
         struct wire_entry entry;
         struct wire_fault fault;
         bool claimed = false;
 
-        if (grant->worker != end || !grant->live || !wire_batch_open(&batch, message, &fault)) {
+        if (grant->worker != end || !wire_batch_open(&batch, message, &fault)) {
             continue;
         }
         while (wire_batch_next(&batch, &entry)) {
@@ -341,7 +363,7 @@ static void broker_receives_batch(struct sim *sim, struct sim_endpoint *end,
         case WIRE_SUBMIT: {
             struct sim_task *task = sim_task_by_arguments(sim, entry.data, entry.size);
 
-            if (task != NULL && entry.key[2] != 0) {
+            if (task != NULL && wire_past_resent(entry.key[2])) {
                 task->over = false; /* the client has not heard of its end */
             }
             break;
@@ -399,15 +421,15 @@ static void death_arrives(struct sim *sim, const struct wire_message *message) {
 static void no_room_arrives(struct sim *sim, struct sim_endpoint *end,
                             const struct wire_message *message) {
     struct wire_coming size;
+    struct sim_grant *grant;
     struct wire_fault fault;
+    uint32_t at = 0;
 
     if (end->role != SIM_WORKER || !end->known || !wire_coming_decode(message, &size, &fault) ||
         !size.no_room) {
         return;
     }
-    for (uint32_t i = 0; i < sim->model.all.count; i++) {
-        struct sim_grant *grant = sim->model.all.items[i];
-
+    while ((grant = next_live(sim, &at)) != NULL) {
         if (grant->worker == end && grant->seq == size.seq) {
             grant->live = false;
             grant->task->refused = true;
@@ -498,7 +520,7 @@ static void client_submits(struct sim *sim, struct sim_client *client,
             return;
         }
         client->end.used_tasks++;
-        if (entry.key[2] != 0) {
+        if (wire_past_resent(entry.key[2])) {
             sim->counts.resent++;
             task->resent = true;
         }

@@ -229,6 +229,7 @@ struct sim_model {
     struct base_idmap grants;  /* lease to grant, of this epoch */
     struct base_idmap claims;  /* lease to task, of this epoch */
     struct sim_array all;      /* every grant of this epoch */
+    struct sim_array live;     /* those that are alive, and some that were */
     struct broker_stats stats; /* as this broker has told them last */
     uint32_t unchecked;        /* flushes since its books were looked at */
     uint64_t settle_from_ns;   /* 0: this broker does not settle yet */

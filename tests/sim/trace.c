@@ -64,7 +64,7 @@ static void add_key(struct words *words, const struct wire_batch *batch,
     switch (batch->shape->type) {
     case WIRE_SUBMIT:
         add(words, " (attempt %u%s)", (unsigned)entry->key[1],
-            entry->key[2] != 0 ? ", resent" : "");
+            wire_past_resent(entry->key[2]) ? ", resent" : "");
         break;
     case WIRE_OUTCOMES:
     case WIRE_RESULTS:

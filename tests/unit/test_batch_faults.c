@@ -37,7 +37,8 @@ static void keys_are_checked_against_their_ranges(void **state) {
     refused(submit(65536, 1, 0, 3), "SUBMIT: class: 65536 is above 65535");
     refused(submit(1, 0, 0, 3), "SUBMIT: attempt: 0 is below 1");
     refused(submit(1, 1001, 0, 3), "SUBMIT: attempt: 1001 is above 1000");
-    refused(submit(1, 1, 2, 3), "SUBMIT: resent: 2 is above 1");
+    refused(submit(1, 1, UINT64_MAX, 3),
+            "SUBMIT: past: 18446744073709551615 is above 9223372036855");
     refused(frames_message(WIRE_OUTCOMES, 1, "[uu[[u[uu]]]]", U(1), U(2), U(8), U(5), U(1)),
             "OUTCOMES: kind: 8 is above 7");
     refused(frames_message(WIRE_RESULTS, 1, "[u[[u[uu]]]]", U(1), U(9), U(5), U(1)),

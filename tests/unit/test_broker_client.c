@@ -708,6 +708,33 @@ static void a_task_not_started_in_time_fails(void **state) {
     assert_int_equal(world_stats(world).tasks_queued, 0);
 }
 
+static void what_a_task_has_waited_at_its_client_counts(void **state) {
+    struct world *world = *state;
+    struct wire_define options = define_of(0, "f");
+    struct wire_writer *writer = wire_writer_new(WIRE_SUBMIT);
+    const uint64_t waited_ms[] = {0, 150, 300};
+    struct peer *client;
+
+    world_begin(world);
+    client = client_join(world);
+    options.queue_ms = 200;
+    define(client, &options);
+    for (uint64_t id = 0; id < 3; id++) {
+        const uint64_t key[] = {0, 1, wire_past(false, waited_ms[id])};
+
+        assert_int_equal(wire_writer_put(writer, key, &id, "x", 1, NULL), WIRE_PUT_OK);
+    }
+    peer_post(client, wire_writer_finish(writer, NULL));
+    wire_writer_free(writer);
+    world_pass(world, 10 * WORLD_MS);
+    expect_error(client, 2, WIRE_KIND_DEADLINE, "in time");
+    world_pass(world, 50 * WORLD_MS);
+    expect_error(client, 1, WIRE_KIND_DEADLINE, "in time");
+    assert_null(look(client, WIRE_OUTCOMES));
+    world_pass(world, 150 * WORLD_MS);
+    expect_error(client, 0, WIRE_KIND_DEADLINE, "in time");
+}
+
 static void a_task_that_waits_too_long_at_a_worker_is_called_back(void **state) {
     struct world *world = *state;
     struct wire_define options = define_of(0, "f");
@@ -903,6 +930,7 @@ int main(void) {
         TEST(nobody_can_cancel_the_task_of_another),
         TEST(tasks_of_a_client_that_leaves_are_dropped_and_interrupted),
         TEST(a_task_not_started_in_time_fails),
+        TEST(what_a_task_has_waited_at_its_client_counts),
         TEST(a_task_that_waits_too_long_at_a_worker_is_called_back),
         TEST(a_task_that_began_in_time_is_not_late),
         TEST(a_failed_task_is_tried_again_ever_later),

@@ -281,6 +281,30 @@ static void a_task_that_waits_too_long_fails(void **state) {
     finish(sim);
 }
 
+/* A broker that is full holds it up at the client for most of its time; what is left is the broker's. */
+static void the_wait_at_the_client_counts_as_waiting(void **state) {
+    struct sim_options options;
+    struct sim *sim;
+    struct sim_task *late;
+    uint32_t client;
+
+    (void)state;
+    sim_options_default(&options, SEED);
+    options.broker.tasks_max = 1;
+    sim = sim_new_with(&options);
+    client = sim_add_client(sim);
+    sim_add_worker(sim, 1);
+    sim_run_for(sim, SIM_SECOND);
+    sim_submit(sim, client, .work_us = 600000);
+    sim_run_for(sim, 50 * SIM_MS);
+    sim_submit(sim, client, .work_us = 10000000, .tag = NULL);
+    late = sim_submit(sim, client, .work_us = 1000, .queue_ms = 1000);
+    finish_tasks(sim);
+    assert_kind(late, WIRE_KIND_DEADLINE);
+    assert_in_range(late->resolved_ns - late->submitted_ns, 990 * SIM_MS, 1100 * SIM_MS);
+    finish(sim);
+}
+
 static void the_wait_at_a_worker_counts_as_waiting(void **state) {
     struct sim *sim = scenario(SEED);
     uint32_t client = sim_add_client(sim);
@@ -360,6 +384,7 @@ int main(void) {
         cmocka_unit_test(a_worker_that_drains_finishes_what_it_has),
         cmocka_unit_test(a_worker_retires_after_its_number_of_tasks),
         cmocka_unit_test(a_task_that_waits_too_long_fails),
+        cmocka_unit_test(the_wait_at_the_client_counts_as_waiting),
         cmocka_unit_test(the_wait_at_a_worker_counts_as_waiting),
         cmocka_unit_test(a_task_that_runs_too_long_is_told),
         cmocka_unit_test(a_task_that_does_not_listen_loses_its_process),
