@@ -113,6 +113,18 @@ void sim_model_forgotten(struct sim *sim, uint64_t address) {
 
 /* ---------------------------------------------------------------- the broker */
 
+/* Workers keep leases of earlier epochs for a while: a new one must not look like any of them. */
+static void check_fresh(struct sim *sim, uint64_t lease) {
+    for (uint32_t i = 0; i < sim->workers.count; i++) {
+        struct sim_run *run = sim_worker_run(sim_worker_at(sim, i), lease);
+
+        if (run != NULL && run->broker != sim->broker.incarnation) {
+            sim_fail(sim, "lease %llx is given out, and worker %u has it from an earlier epoch",
+                     (unsigned long long)lease, i);
+        }
+    }
+}
+
 static void check_run(struct sim *sim, struct sim_endpoint *end, const struct wire_entry *entry,
                       uint64_t seq) {
     struct sim_task *task = sim_task_by_arguments(sim, entry->data, entry->size);
@@ -142,6 +154,7 @@ static void check_run(struct sim *sim, struct sim_endpoint *end, const struct wi
         sim_fail(sim, "#%llu is at most once, and is leased again after it has started",
                  (unsigned long long)task->number);
     }
+    check_fresh(sim, entry->values[0]);
     grant = sim_alloc(sizeof *grant);
     grant->lease = entry->values[0];
     grant->seq = seq;

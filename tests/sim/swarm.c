@@ -8,6 +8,7 @@
 #define UNDO_MAX 64u
 
 #define LARGE_MAX 1200000u
+#define RESTLESS  40u
 
 #define WORKERS_MAX 8u
 #define CLIENTS_MAX 6u
@@ -146,6 +147,9 @@ static void draw_deeds(struct swarm *swarm) {
         bool left_out = i != DEED_SUBMIT && chance(swarm, 0.4);
 
         swarm->weights[i] = left_out ? 0 : usual[i];
+        if (i == DEED_KILL_BROKER && chance(swarm, 0.15)) {
+            swarm->weights[i] = RESTLESS; /* one epoch meets what is left of several */
+        }
         swarm->weight += swarm->weights[i];
     }
     swarm->work_max_us = scaled(swarm, 2000000);
@@ -390,6 +394,20 @@ static void disturb(struct swarm *swarm, enum deed deed) {
     }
 }
 
+static void disturb_client(struct swarm *swarm, enum deed deed) {
+    uint32_t client = some_client(swarm);
+
+    if (client == sim_client_count(swarm->sim)) {
+        return;
+    }
+    if (deed == DEED_KILL_CLIENT) {
+        sim_kill_client(swarm->sim, client);
+    } else if (sim_client_stats(swarm->sim, client).waiting == 0 &&
+               sim_client_stats(swarm->sim, client).sent == 0) {
+        sim_leave_client(swarm->sim, client);
+    }
+}
+
 static void disturb_broker(struct swarm *swarm, enum deed deed) {
     if (undo_slot(swarm) == NULL || !sim_broker_alive(swarm->sim)) {
         return;
@@ -403,6 +421,11 @@ static void disturb_broker(struct swarm *swarm, enum deed deed) {
     } else {
         sim_kill_broker(swarm->sim);
         for_a_while(swarm, UNDO_KILL_BROKER, SIM_CLIENT, 0);
+        if (swarm->weights[DEED_KILL_CLIENT] > 0 && chance(swarm, 0.3)) {
+            /* As when one machine had both: what its workers claim then, nobody asks for. */
+            disturb_client(swarm, DEED_KILL_CLIENT);
+            submit_some(swarm, between(swarm, 1, 20));
+        }
     }
 }
 
@@ -435,20 +458,6 @@ static void disturb_worker(struct swarm *swarm, enum deed deed) {
         sim_drain_worker(swarm->sim, worker);
     } else {
         sim_kill_machine(swarm->sim, sim_worker_supervisor(swarm->sim, worker));
-    }
-}
-
-static void disturb_client(struct swarm *swarm, enum deed deed) {
-    uint32_t client = some_client(swarm);
-
-    if (client == sim_client_count(swarm->sim)) {
-        return;
-    }
-    if (deed == DEED_KILL_CLIENT) {
-        sim_kill_client(swarm->sim, client);
-    } else if (sim_client_stats(swarm->sim, client).waiting == 0 &&
-               sim_client_stats(swarm->sim, client).sent == 0) {
-        sim_leave_client(swarm->sim, client);
     }
 }
 
