@@ -224,18 +224,9 @@ enum broker_handled broker_claim_result(struct broker_core *core, struct broker_
 
 static struct broker_task *find_task(struct broker_core *core, const struct wire_session *id,
                                      uint64_t task_id) {
-    struct base_map_node *node;
-    struct broker_session *session;
-    uint8_t key[16];
+    struct broker_session *session = broker_session_find(core, id);
 
-    memcpy(key, &id->high, 8);
-    memcpy(key + 8, &id->low, 8);
-    node = base_map_find(&core->sessions, key, sizeof key);
-    if (node == NULL) {
-        return NULL;
-    }
-    session = BASE_CONTAINER_OF(node, struct broker_session, by_id);
-    return session->role == WIRE_CLIENT
+    return session != NULL && session->role == WIRE_CLIENT
                ? broker_slot_find(core, &broker_client_of(session)->slots, task_id)
                : NULL;
 }

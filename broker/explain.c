@@ -191,18 +191,9 @@ static enum wire_reason_code explain(struct inquiry *inquiry) {
 /* ---------------------------------------------------------------- answering */
 
 static struct broker_client *find_client(struct broker_core *core, const struct wire_session *id) {
-    struct base_map_node *node;
-    struct broker_session *session;
-    uint8_t key[16];
+    struct broker_session *session = broker_session_find(core, id);
 
-    memcpy(key, &id->high, 8);
-    memcpy(key + 8, &id->low, 8);
-    node = base_map_find(&core->sessions, key, sizeof key);
-    if (node == NULL) {
-        return NULL;
-    }
-    session = BASE_CONTAINER_OF(node, struct broker_session, by_id);
-    return session->role == WIRE_CLIENT ? broker_client_of(session) : NULL;
+    return session != NULL && session->role == WIRE_CLIENT ? broker_client_of(session) : NULL;
 }
 
 enum broker_handled broker_on_explain(struct broker_core *core, struct broker_session *session,

@@ -378,16 +378,11 @@ enum broker_handled broker_on_retire(struct broker_core *core, struct broker_ses
     struct wire_retire retire;
     struct wire_retired retired = {0};
     struct broker_session *found;
-    struct base_map_node *node;
-    uint8_t key[16];
 
     if (!wire_retire_decode(message, &retire, fault)) {
         return BROKER_REFUSED;
     }
-    memcpy(key, &retire.session.high, 8);
-    memcpy(key + 8, &retire.session.low, 8);
-    node = base_map_find(&core->sessions, key, sizeof key);
-    found = node == NULL ? NULL : BASE_CONTAINER_OF(node, struct broker_session, by_id);
+    found = broker_session_find(core, &retire.session);
     retired.number = retire.number;
     if (found != NULL && (found->role == WIRE_WORKER || found->role == WIRE_SUPERVISOR)) {
         retired.role = found->role;

@@ -553,6 +553,9 @@ typedef enum broker_handled broker_handler(struct broker_core *core, struct brok
 void broker_hello(struct broker_core *core, const struct broker_event *event);
 broker_handler broker_on_bye, broker_on_heartbeat, broker_on_resume, broker_on_reject;
 broker_handler broker_on_coming;
+/* broker_session_find: the session of that id, whatever its role, or NULL. */
+struct broker_session *broker_session_find(const struct broker_core *core,
+                                           const struct wire_session *id);
 /* broker_session_mark sends an unsequenced message now; the reference is taken; NULL: nothing. */
 void broker_session_mark(struct broker_core *core, struct broker_session *session,
                          struct wire_message *message);

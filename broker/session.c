@@ -31,13 +31,27 @@ static uint32_t *gauge(struct broker_core *core, enum wire_role role) {
 
 /* ------------------------------------------------------------------ making */
 
+static void make_key(uint8_t *key, const struct wire_session *id) {
+    memcpy(key, &id->high, 8);
+    memcpy(key + 8, &id->low, 8);
+}
+
+struct broker_session *broker_session_find(const struct broker_core *core,
+                                           const struct wire_session *id) {
+    uint8_t key[16];
+    struct base_map_node *node;
+
+    make_key(key, id);
+    node = base_map_find(&core->sessions, key, sizeof key);
+    return node == NULL ? NULL : BASE_CONTAINER_OF(node, struct broker_session, by_id);
+}
+
 bool broker_session_init(struct broker_core *core, struct broker_session *session,
                          const struct wire_hello *hello) {
     session->id = hello->session;
     session->role = hello->role;
     session->pid = (int64_t)hello->pid;
-    memcpy(session->key, &hello->session.high, 8);
-    memcpy(session->key + 8, &hello->session.low, 8);
+    make_key(session->key, &hello->session);
     session->name = broker_text(hello->name);
     session->host = broker_text(hello->host);
     if (!broker_timer_make(core, &session->timer, BROKER_TIMER_SESSION) || session->name == NULL ||
@@ -247,17 +261,11 @@ static enum broker_handled register_anew(struct broker_core *core, struct broker
 
 static enum broker_handled hello_from(struct broker_core *core, const struct broker_event *event,
                                       const struct wire_hello *hello, struct wire_fault *fault) {
-    struct base_map_node *node;
-    struct broker_session *session;
+    struct broker_session *session = broker_session_find(core, &hello->session);
     enum broker_handled handled;
-    uint8_t key[16];
     uint32_t count = 0;
     bool fresh;
 
-    memcpy(key, &hello->session.high, 8);
-    memcpy(key + 8, &hello->session.low, 8);
-    node = base_map_find(&core->sessions, key, sizeof key);
-    session = node == NULL ? NULL : BASE_CONTAINER_OF(node, struct broker_session, by_id);
     if (!check_hello(core, event->identity, hello, session, fault)) {
         return BROKER_REFUSED;
     }
