@@ -199,8 +199,9 @@ static bool receive_one(struct engine *engine) {
     switch (wire_zmq_recv(local->router, &peer, &message)) {
     case WIRE_ZMQ_OK:
         if (BASE_UNLIKELY(!wire_shared_in(local->shared, peer, message))) {
-            base_log(&engine->base.log, BASE_LOG_DEBUG,
-                     "a message refers to shared memory that is no more: dropped");
+            base_log(
+                &engine->base.log, BASE_LOG_DEBUG,
+                "a message is dropped: no memory, or it refers to shared memory that is no more");
             wire_message_unref(message);
             return true;
         }

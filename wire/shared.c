@@ -295,16 +295,19 @@ static struct wire_shared_guest *guest_of_peer(const struct wire_shared_home *ho
     return NULL;
 }
 
-/* The guest that a HELLO is from becomes known by its peer, once it has mapped what it needs. */
-static void note_hello(struct wire_shared_home *home, uint64_t peer,
+/* The guest that a HELLO is from becomes known by its peer, once it has mapped what it needs. False: no
+ * memory to see whose it is. Whoever then let it in would not understand what follows; it is said again. */
+static bool note_hello(struct wire_shared_home *home, uint64_t peer,
                        const struct wire_message *message) {
     struct wire_envelope envelope;
     struct wire_hello hello;
     struct wire_fault fault;
 
-    if (!wire_open(message, &envelope, &fault) || envelope.type != WIRE_HELLO ||
-        !wire_hello_decode(message, &hello, &fault)) {
-        return;
+    if (!wire_open(message, &envelope, &fault) || envelope.type != WIRE_HELLO) {
+        return true;
+    }
+    if (!wire_hello_decode(message, &hello, &fault)) {
+        return fault.code != WIRE_REJECT_LIMIT;
     }
     BASE_LIST_FOREACH(&home->guests, node) {
         struct wire_shared_guest *guest = BASE_LIST_ENTRY(node, struct wire_shared_guest, node);
@@ -315,6 +318,7 @@ static void note_hello(struct wire_shared_home *home, uint64_t peer,
         }
     }
     wire_hello_fini(&hello);
+    return true;
 }
 
 struct wire_message *wire_shared_out(struct wire_shared_home *home, uint64_t peer,
@@ -333,8 +337,7 @@ bool wire_shared_in(struct wire_shared_home *home, uint64_t peer, struct wire_me
         return true;
     }
     if (message->frame_count == 1) {
-        note_hello(home, peer, message);
-        return true;
+        return note_hello(home, peer, message);
     }
     guest = guest_of_peer(home, peer);
     return shared_frames_in(guest == NULL ? NULL : guest->view, message);

@@ -84,8 +84,9 @@ void wire_shared_dismiss(struct wire_shared_guest *guest);
 struct wire_message *wire_shared_out(struct wire_shared_home *home, uint64_t peer,
                                      struct wire_message *message);
 /* wire_shared_in looks at a message that has just been received from `peer`, and puts blobs in the
- * place of references. A HELLO of a guest makes its peer known. False: it refers to what there is not;
- * the message is to be dropped (the link sees that it is missing). home may be NULL. */
+ * place of references. A HELLO of a guest makes its peer known. False: it refers to what there is not,
+ * or there is no memory to look at a HELLO; the message is to be dropped (the link sees that it is
+ * missing). home may be NULL. */
 bool wire_shared_in(struct wire_shared_home *home, uint64_t peer, struct wire_message *message);
 
 /* -------------------------------------------------------------------- guest */

@@ -496,6 +496,22 @@ static void every_lack_of_memory_is_borne(void **state) {
 
 /* ----------------------------------------------------------------------- trust */
 
+/* Else its broker would know a worker whose references nobody understands, and ask for them for ever. */
+static void a_hello_that_there_is_no_memory_to_read_is_dropped(void **state) {
+    static const struct wire_session session_of_another = {7, 8};
+    struct wire_message *hello = hello_of(session_of_another);
+    struct pair pair;
+    (void)state;
+    pair_open(&pair, HEAP);
+    fail_alloc_only(0);
+    assert_false(wire_shared_in(pair.home, PEER + 1, hello));
+    assert_true(fail_alloc_failed());
+    fail_alloc_never();
+    assert_true(wire_shared_in(pair.home, PEER + 1, hello)); /* it is said again */
+    wire_message_unref(hello);
+    pair_close(&pair);
+}
+
 static void a_memory_can_not_be_resized_nor_homes_be_written(void **state) {
     struct wire_shared_home *home;
     struct wire_shared_guest *guest;
@@ -711,6 +727,7 @@ int main(void) {
         cmocka_unit_test(free_memory_goes_back_but_for_some),
         cmocka_unit_test(what_is_too_small_or_forbidden_is_refused),
         cmocka_unit_test(every_lack_of_memory_is_borne),
+        cmocka_unit_test(a_hello_that_there_is_no_memory_to_read_is_dropped),
         cmocka_unit_test(a_memory_can_not_be_resized_nor_homes_be_written),
         cmocka_unit_test(other_memories_are_refused),
         cmocka_unit_test(references_to_what_there_is_not_are_refused),
