@@ -192,8 +192,9 @@ static bool sendable(enum wire_role role, uint32_t type) {
     case WIRE_RUN:
     case WIRE_RECALL:
     case WIRE_INTERRUPT:
-    case WIRE_STOP:
         return role == WIRE_WORKER;
+    case WIRE_STOP:
+        return role == WIRE_WORKER || role == WIRE_SUPERVISOR;
     case WIRE_PONG:
     case WIRE_ROWS:
     case WIRE_REASON:
