@@ -99,7 +99,7 @@ static int turn(furrow_task *task) {
         furrow_buffer *buffer = furrow_buffer_new();
 
         (void)furrow_task_return(task, "B", bytes, size);
-        status = furrow_buffer_pack(buffer, "[iB]", seed, turned, size);
+        status = (int)furrow_buffer_pack(buffer, "[iB]", seed, turned, size);
         if (status == FURROW_OK) {
             status = furrow_task_return_packed(task, furrow_buffer_data(buffer),
                                                furrow_buffer_size(buffer));
