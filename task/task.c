@@ -48,21 +48,21 @@ static __attribute__((cold)) furrow_status arguments_refused(furrow_task *task,
     return note(task, code);
 }
 
-furrow_status furrow_task_args(furrow_task *task, const char *format, ...) {
+int furrow_task_args(furrow_task *task, const char *format, ...) {
     struct wire_value_keeper keeper = {keep, &task->arena, task->local};
     enum wire_value_status status;
     struct wire_value_fault fault;
     va_list arguments;
 
     if (BASE_UNLIKELY(!arguments_good(task))) {
-        return note(
+        return (int)note(
             task, task_set_error(FURROW_EARGS, "arguments of %s: malformed", task->function->name));
     }
     va_start(arguments, format);
     status = wire_value_unpack(task->arguments, task->size, format, &arguments, &keeper, &fault);
     va_end(arguments);
     if (BASE_UNLIKELY(status != WIRE_VALUE_OK)) {
-        return arguments_refused(task, status, &fault);
+        return (int)arguments_refused(task, status, &fault);
     }
     return FURROW_OK;
 }
@@ -326,12 +326,13 @@ bool furrow_task_cancelled(const furrow_task *task) {
     return atomic_load_explicit(task->cancel, memory_order_acquire) != 0;
 }
 
-furrow_status furrow_task_sleep(furrow_task *task, double seconds) {
+int furrow_task_sleep(furrow_task *task, double seconds) {
     uint64_t now = base_clock_ns();
     uint64_t deadline;
 
     if (isnan(seconds) || seconds < 0) {
-        return note(task, task_set_error(FURROW_EINVAL, "furrow_task_sleep: %g seconds", seconds));
+        return (int)note(task,
+                         task_set_error(FURROW_EINVAL, "furrow_task_sleep: %g seconds", seconds));
     }
     deadline = base_clock_deadline(now, seconds);
     while (!furrow_task_cancelled(task)) {
@@ -341,7 +342,7 @@ furrow_status furrow_task_sleep(furrow_task *task, double seconds) {
         (void)base_futex_wait(task->cancel, 0, deadline);
         now = base_clock_ns();
     }
-    return note(task, task_set_error(FURROW_ECANCELLED, "the task was asked to end"));
+    return (int)note(task, task_set_error(FURROW_ECANCELLED, "the task was asked to end"));
 }
 
 uint32_t furrow_task_attempt(const furrow_task *task) {

@@ -163,15 +163,18 @@ FURROW_API void furrow_function_unregister(furrow_function *function);
 /* FURROW_FUNCTION(do_work): the identity of a function declared by one of the two above. */
 #define FURROW_FUNCTION(function) (&furrow_function_##function)
 
+/* The calls below that return an int return FURROW_OK or the error, a furrow_status. They have the type
+ * of a task's own result, so that it may pass theirs on: `return furrow_task_sleep(task, 0.5);` leaves
+ * no conversion for a compiler to warn of. */
+
 /* furrow_task_args unpacks the arguments. What it hands out lives until the task returns.
- * Errors: FURROW_EARGS. */
-FURROW_API furrow_status furrow_task_args(furrow_task *task, const char *format, ...);
+ * Errors: FURROW_EARGS, FURROW_ENOMEM. */
+FURROW_API int furrow_task_args(furrow_task *task, const char *format, ...);
 /* furrow_task_args_raw: the packed arguments themselves, `count` values back to back. */
 FURROW_API const void *furrow_task_args_raw(const furrow_task *task, size_t *size, size_t *count);
 /* furrow_task_return sets the result by a format; a second call replaces the first. One value is the
- * result itself, two or more make an array. Returns FURROW_OK, or the error, so that a task may end
- * with `return furrow_task_return(task, "i", n)`. It and its kin return an int because tasks do: that
- * leaves no conversion for the compiler to warn of.
+ * result itself, two or more make an array. A task may end with
+ * `return furrow_task_return(task, "i", n)`.
  * Errors: FURROW_EARGS, FURROW_ETOOBIG, FURROW_ENOMEM. */
 FURROW_API int furrow_task_return(furrow_task *task, const char *format, ...);
 /* furrow_task_returnf sets the result to a string made as by printf. */
@@ -186,8 +189,9 @@ FURROW_API int furrow_task_fail(furrow_task *task, int32_t code, const char *pri
 /* furrow_task_cancelled: the task is asked to end (its running deadline has passed or its workers
  * are being terminated). Cheap enough for an inner loop. */
 FURROW_API bool furrow_task_cancelled(const furrow_task *task);
-/* furrow_task_sleep sleeps, or returns FURROW_ECANCELLED early when the task is asked to end. */
-FURROW_API furrow_status furrow_task_sleep(furrow_task *task, double seconds);
+/* furrow_task_sleep sleeps, or returns FURROW_ECANCELLED early when the task is asked to end.
+ * Errors: also FURROW_EINVAL (`seconds` is negative or no number). */
+FURROW_API int furrow_task_sleep(furrow_task *task, double seconds);
 /* furrow_task_attempt: 1 for the first run of the task, 2 for its first rerun, ... */
 FURROW_API uint32_t furrow_task_attempt(const furrow_task *task);
 FURROW_API const char *furrow_task_name(const furrow_task *task);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the library into a directory of its own, and uses it from outside the tree.
 #
-#   sh check.sh WHAT BUILD SOURCE    WHAT is pkg-config, cmake, exports, readme or module
+#   sh check.sh WHAT BUILD SOURCE    WHAT is pkg-config, cmake, exports, strict, readme or module
 #
 # CC names the compiler.
 set -eu
@@ -88,6 +88,25 @@ check_cmake() {
     answers "$work/build/program" "$work/build/tasks.so"
 }
 
+# Programs that are warned of every conversion, in C and in C++, by every compiler that is here.
+check_strict() {
+    for compiler in "gcc -std=c11" "clang -std=c11" "g++ -std=c++11 -x c++" "g++ -std=c++20 -x c++" \
+        "clang++ -std=c++11 -x c++"; do
+        command -v "${compiler%% *}" >/dev/null || continue
+        echo "with $compiler"
+        # shellcheck disable=SC2046,SC2086 # words
+        $compiler -Wall -Wextra -Wpedantic -Wconversion -Werror -c -o "$work/strict.o" \
+            "$consumer/strict.c" $(pkg-config --cflags furrow)
+        # shellcheck disable=SC2046 # words
+        "${compiler%% *}" -o "$work/strict" "$work/strict.o" $(pkg-config --libs furrow)
+        for executor in threads:1 processes:1; do
+            said=$("$work/strict" "$executor") || fail "$compiler: failed on $executor"
+            [ "$said" = "0.5 7 6 1 text in attempt 1" ] || fail "$compiler, $executor: $said"
+        done
+    done
+    [ -e "$work/strict" ] || fail "there is no compiler"
+}
+
 # Only the interface is visible, and the name that programs are bound to has the major version.
 check_exports() {
     library=$libdir/libfurrow.so
@@ -145,6 +164,7 @@ module) check_module ;;
 pkg-config) check_pkg_config ;;
 cmake) check_cmake ;;
 exports) check_exports ;;
+strict) check_strict ;;
 readme) check_readme ;;
 *) fail "no such check" ;;
 esac

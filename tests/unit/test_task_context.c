@@ -152,7 +152,7 @@ static int nap(furrow_task *task) {
     if (furrow_task_args(task, "d", &seconds) != FURROW_OK) {
         return FURROW_EARGS;
     }
-    return (int)furrow_task_sleep(task, seconds);
+    return furrow_task_sleep(task, seconds);
 }
 
 static int is_cancelled(furrow_task *task) {

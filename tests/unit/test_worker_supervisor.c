@@ -50,7 +50,7 @@ static int initialize_fatally(furrow_task *task) {
 FURROW_TASK(initialize_fatally);
 
 static int initialize_slowly(furrow_task *task) {
-    return (int)furrow_task_sleep(task, 1000);
+    return furrow_task_sleep(task, 1000);
 }
 FURROW_TASK(initialize_slowly);
 
@@ -80,12 +80,12 @@ static int exit_with_seven(furrow_task *task) {
 FURROW_TASK(exit_with_seven);
 
 static int nap(furrow_task *task) {
-    return (int)furrow_task_sleep(task, 1000);
+    return furrow_task_sleep(task, 1000);
 }
 FURROW_TASK(nap);
 
 static int nap_briefly(furrow_task *task) {
-    return (int)furrow_task_sleep(task, 0.1);
+    return furrow_task_sleep(task, 0.1);
 }
 FURROW_TASK(nap_briefly);
 
