@@ -21,6 +21,7 @@ enum flag {
     OPTION_SERVER,
     OPTION_NAME,
     OPTION_TASKS_MAX,
+    OPTION_INITIALIZER,
     OPTION_GRACE,
     OPTION_LOG_LEVEL,
     OPTION_LOG_FORMAT,
@@ -38,6 +39,7 @@ static const struct option long_options[] = {
     {"server", required_argument, NULL, OPTION_SERVER},
     {"name", required_argument, NULL, OPTION_NAME},
     {"max-tasks-per-child", required_argument, NULL, OPTION_TASKS_MAX},
+    {"initializer", required_argument, NULL, OPTION_INITIALIZER},
     {"grace", required_argument, NULL, OPTION_GRACE},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
@@ -65,6 +67,9 @@ const char *worker_options_usage(void) {
            "  --name NAME                what the broker calls these workers (default: the\n"
            "                             host's name)\n"
            "  --max-tasks-per-child N    a process is replaced after so many (default: never)\n"
+           "  --initializer FUNCTION     a function of a module that each process calls once,\n"
+           "                             without arguments, before its first task; if it fails,\n"
+           "                             furrow-worker ends\n"
            "  --grace SECONDS            how long a task may go on that is asked to end because\n"
            "                             its time is over, before its process is killed\n"
            "                             (default 1)\n"
@@ -80,7 +85,8 @@ const char *worker_options_usage(void) {
            "$CREDENTIALS_DIRECTORY (systemd) and /run/secrets (Docker).\n"
            "\n"
            "Exit codes: 0 all was finished; 1 worker processes can't be started, can't load a\n"
-           "module, or are refused by the broker; 2 wrong use; 3 killed, with tasks left.\n";
+           "module, fail in the initializer, or are refused by the broker; 2 wrong use; 3 killed,\n"
+           "with tasks left.\n";
 }
 
 static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *number) {
@@ -158,6 +164,9 @@ static bool set_option(struct worker_options *options, int option, const char *v
         return value[0] != '\0' && strlen(value) <= WIRE_NAME_BYTES_MAX;
     case OPTION_TASKS_MAX:
         return parse_number(value, 1, UINT64_MAX, &options->tasks_max);
+    case OPTION_INITIALIZER:
+        options->initializer = value;
+        return value[0] != '\0' && strlen(value) <= WIRE_NAME_BYTES_MAX;
     case OPTION_GRACE:
         return parse_seconds(value, &options->grace_ns);
     case OPTION_LOG_LEVEL:

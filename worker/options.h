@@ -18,6 +18,7 @@ struct worker_options {
     uint32_t tag_count;
     const char *key, *server; /* both or neither; from argv or the environment */
     const char *name;         /* NULL: none was given */
+    const char *initializer;  /* NULL: none was given */
     unsigned processes;       /* 0: none was given */
     unsigned threads;
     uint64_t tasks_max; /* 0: no limit */

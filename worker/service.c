@@ -96,6 +96,7 @@ static int open_supervisor(struct service *service) {
         .tags = options->tags,
         .tag_count = options->tag_count,
         .tasks_max = options->tasks_max,
+        .initializer = options->initializer,
         .grace_ns = options->grace_ns,
         .log = &service->log,
     };

@@ -222,7 +222,9 @@ typedef struct furrow_options {
     const char *module;             /* `processes:`: path of a task module to serve instead of this
                                 program's own functions; programs that cannot be re-executed need it */
     const furrow_function *initializer; /* run in every worker before its first task; when it fails,
-                                           the executor is broken */
+                                           the executor is broken. Not for `tcp:` and `ipc:`, whose
+                                           workers are not this program's and may serve others too:
+                                           furrow-worker --initializer */
     const void *initializer_args;       /* packed values, from a furrow_buffer */
     size_t initializer_args_size;
     double connect_timeout; /* `tcp:`, `ipc:`: furrow_open waits so long for the broker and fails
@@ -264,7 +266,8 @@ FURROW_API void furrow_init(int *argc, char ***argv);
  * Errors: FURROW_EURL (with what is wrong in it), FURROW_EINVAL (a number out of range; `processes:`
  * without furrow_init or module), FURROW_ETIMEOUT, FURROW_EAUTH (a key file that can't be read, that
  * others may read too, or that holds no key; within connect_timeout also a broker that refuses the key),
- * FURROW_ENOMEM, FURROW_ESYSTEM. A broker that refuses the key, at first or later, breaks the executor:
+ * FURROW_EUNSUPPORTED (an initializer for a broker's workers), FURROW_ENOMEM, FURROW_ESYSTEM. A broker
+ * that refuses the key, at first or later, breaks the executor:
  * its futures fail (FURROW_ERROR_BROKEN, code FURROW_EAUTH), and submits with FURROW_EAUTH. */
 FURROW_API furrow_executor *furrow_open(const char *url, const furrow_options *options);
 

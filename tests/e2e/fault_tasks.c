@@ -230,3 +230,19 @@ static int open_many(furrow_task *task) {
     return furrow_task_return(task, "i", opened);
 }
 FURROW_TASK(open_many);
+
+static _Atomic int64_t prepared;
+
+static int prepare(furrow_task *task) {
+    if (getenv("FURROW_E2E_FAIL") != NULL) {
+        return furrow_task_fail(task, 9, "told to fail");
+    }
+    atomic_fetch_add(&prepared, 1);
+    return FURROW_OK;
+}
+FURROW_TASK(prepare);
+
+static int times_prepared(furrow_task *task) {
+    return furrow_task_return(task, "i", (int64_t)atomic_load(&prepared));
+}
+FURROW_TASK(times_prepared);

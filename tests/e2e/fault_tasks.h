@@ -27,6 +27,10 @@ FURROW_TASK_EXTERN(weigh);
 FURROW_TASK_EXTERN(hog);
 /* (count) -> how many descriptors it could open, up to count; closes them. */
 FURROW_TASK_EXTERN(open_many);
+/* () : an initializer; it fails if FURROW_E2E_FAIL is set. */
+FURROW_TASK_EXTERN(prepare);
+/* () -> how often `prepare` has run in this process. */
+FURROW_TASK_EXTERN(times_prepared);
 
 int64_t mixed(int64_t i);
 unsigned char blob_byte(int64_t i);

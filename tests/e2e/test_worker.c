@@ -84,6 +84,24 @@ static void a_module_that_can_not_be_loaded_ends_it_with_code_1(void **state) {
     assert_says(text, "task module /bin/sh");
 }
 
+static void an_initializer_that_fails_ends_it_with_code_1(void **state) {
+    char text[8192];
+    (void)state;
+
+    assert_int_equal(setenv("FURROW_E2E_FAIL", "1", 1), 0);
+    int code = run_worker(text, sizeof text,
+                          ARGUMENTS(A("--connect"), A("tcp://127.0.0.1:9"), A("--module"),
+                                    A(FAULT_TASKS_PATH), A("--initializer"), A("prepare")));
+    unsetenv("FURROW_E2E_FAIL");
+    assert_int_equal(code, 1);
+    assert_says(text, "prepare failed with code 9: told to fail");
+    assert_int_equal(run_worker(text, sizeof text,
+                                ARGUMENTS(A("--connect"), A("tcp://127.0.0.1:9"), A("--module"),
+                                          A(FAULT_TASKS_PATH), A("--initializer"), A("nobody"))),
+                     1);
+    assert_says(text, "no task function nobody");
+}
+
 /* ---- ending ---- */
 
 static pid_t only_child(pid_t pid) {
@@ -212,6 +230,29 @@ static void a_child_is_replaced_after_its_tasks(void **state) {
     site_close(&site);
 }
 
+static void each_process_runs_the_initializer_once_before_its_first_task(void **state) {
+    static const char *const more[] = {"--initializer", "prepare", "--max-tasks-per-child", "3",
+                                       NULL};
+    furrow_executor *pool;
+    struct site site;
+    (void)state;
+
+    site_open(&site, 0, 0, 0, NULL);
+    site.options.workers = 2;
+    site.options.threads = 2;
+    site.options.worker_more = more;
+    site.machine_count = 1;
+    assert_true(site_start_machine(&site, 0));
+    pool = open_pool(site.fleet.url);
+    for (int i = 0; i < 20; i++) { /* so that processes are replaced */
+        furrow_future *future = must(furrow_submit(pool, times_prepared, ""));
+
+        assert_int_equal(take_int(&future), 1);
+    }
+    close_pool(&pool);
+    site_close(&site);
+}
+
 static void a_task_over_its_limit_costs_its_child_and_nobody_else(void **state) {
     furrow_submit_options options = FURROW_SUBMIT_OPTIONS_INIT;
     const furrow_error *error;
@@ -304,10 +345,12 @@ int main(int argc, char **argv) {
         TEST(help_and_version_are_printed),
         TEST(wrong_use_ends_with_code_2),
         TEST(a_module_that_can_not_be_loaded_ends_it_with_code_1),
+        TEST(an_initializer_that_fails_ends_it_with_code_1),
         TEST(a_first_sigterm_lets_finish_what_runs),
         TEST(a_second_sigterm_kills),
         TEST(ctrl_c_is_for_the_supervisor_alone),
         TEST(a_child_is_replaced_after_its_tasks),
+        TEST(each_process_runs_the_initializer_once_before_its_first_task),
         TEST(a_task_over_its_limit_costs_its_child_and_nobody_else),
         TEST(a_task_may_ask_for_a_tag),
         TEST(a_running_task_outlives_its_broker),

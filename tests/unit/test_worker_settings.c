@@ -202,6 +202,8 @@ static void every_option_is_taken(void **state) {
                     S("me"),
                     S("--max-tasks-per-child"),
                     S("100"),
+                    S("--initializer"),
+                    S("prepare"),
                     S("--grace"),
                     S("0.5"),
                     S("--log-level"),
@@ -221,6 +223,7 @@ static void every_option_is_taken(void **state) {
     assert_string_equal(options.tags[1], "big");
     assert_string_equal(options.name, "me");
     assert_int_equal(options.tasks_max, 100);
+    assert_string_equal(options.initializer, "prepare");
     assert_in_range(options.grace_ns, 500000000, 500000001);
     assert_int_equal(options.log_level, BASE_LOG_WARN);
 }
@@ -237,6 +240,7 @@ static void what_is_not_given_has_its_default(void **state) {
     assert_int_equal(options.processes, 0);
     assert_int_equal(options.threads, 1);
     assert_int_equal(options.tasks_max, 0);
+    assert_null(options.initializer);
     assert_int_equal(options.grace_ns, 0);
     assert_int_equal(options.log_level, BASE_LOG_INFO);
 }
@@ -258,6 +262,7 @@ static void wrong_use_is_told_with_what_is_wrong(void **state) {
         {"--threads 2x", {S("x"), S("--threads"), S("2x"), NULL}},
         {"--tag a,b", {S("x"), S("--tag"), S("a,b"), NULL}},
         {"--max-tasks-per-child 0", {S("x"), S("--max-tasks-per-child"), S("0"), NULL}},
+        {"--initializer : not a value", {S("x"), S("--initializer"), S(""), NULL}},
         {"--grace nan", {S("x"), S("--grace"), S("nan"), NULL}},
         {"--log-level loud", {S("x"), S("--log-level"), S("loud"), NULL}},
         {"--frob", {S("x"), S("--frob"), NULL}},
