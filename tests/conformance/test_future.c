@@ -408,6 +408,23 @@ static void error_with_success(void **state) {
     furrow_executor *pool = conformance_open(1);
     (void)state;
 
+    struct waiter waiter = {
+        .future = must(furrow_submit(pool, hold, "si", gate_path(), (int64_t)9)),
+        .for_error = true,
+        .code = -1,
+    };
+    pthread_t thread = start_waiter(&waiter);
+    gate_open();
+    pthread_join(thread, NULL);
+    assert_int_equal(waiter.status, FURROW_OK);
+    assert_int_equal(waiter.code, 0); /* there is none */
+    furrow_future_unref(&waiter.future);
+}
+
+static void error_with_error(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    (void)state;
+
     furrow_future *held = must(furrow_submit(pool, hold, "si", gate_path(), (int64_t)0));
     gate_wait_started(1);
     struct waiter waiter = {
@@ -500,22 +517,62 @@ static void *read_until_done(void *user) {
     }
 }
 
+/* The state, the result's status and the error, each read while the task fails, fit together. */
+static void *read_until_failed(void *user) {
+    furrow_future *future = user;
+
+    for (;;) {
+        const furrow_error *error = NULL;
+        bool finished = furrow_future_get_state(future) == FURROW_FINISHED;
+        furrow_status status = furrow_future_error(future, 0, &error);
+
+        if (status == FURROW_OK) {
+            bool whole = error != NULL && error->kind == FURROW_ERROR_TASK && error->code == 5 &&
+                         strcmp(error->message, "as it is") == 0 &&
+                         strcmp(error->function, "fail_with") == 0 &&
+                         furrow_future_get_state(future) == FURROW_FINISHED &&
+                         furrow_future_result(future, 0, NULL) == FURROW_EFAILED;
+            return (void *)(intptr_t)(whole ? 1 : 2);
+        }
+        if (finished || status != FURROW_ETIMEOUT) {
+            return (void *)(intptr_t)3; /* finished, and yet no error: torn */
+        }
+    }
+}
+
+static void expect_snapshots(furrow_future *future, void *(*reader)(void *)) {
+    pthread_t threads[2];
+
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, reader, future), 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        void *verdict;
+        pthread_join(threads[i], &verdict);
+        assert_int_equal((intptr_t)verdict, 1);
+    }
+}
+
 static void snapshot(void **state) {
     furrow_executor *pool = conformance_open(1);
     (void)state;
 
     for (int round = 0; round < 50; round++) {
-        pthread_t threads[2];
         furrow_future *future = must(furrow_submit(pool, add, "ii", (int64_t)70, (int64_t)7));
 
-        for (int i = 0; i < 2; i++) {
-            assert_int_equal(pthread_create(&threads[i], NULL, read_until_done, future), 0);
-        }
-        for (int i = 0; i < 2; i++) {
-            void *verdict;
-            pthread_join(threads[i], &verdict);
-            assert_int_equal((intptr_t)verdict, 1);
-        }
+        expect_snapshots(future, read_until_done);
+        furrow_future_unref(&future);
+    }
+}
+
+static void snapshot_of_an_error(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    (void)state;
+
+    for (int round = 0; round < 50; round++) {
+        furrow_future *future = must(furrow_submit(pool, fail_with, "is", (int64_t)5, "as it is"));
+
+        expect_snapshots(future, read_until_failed);
         furrow_future_unref(&future);
     }
 }
@@ -561,11 +618,13 @@ static const struct conformance_row rows[] = {
     ROW(result_with_success, ON_ALL),
     ROW(result_with_cancel, ON_ALL),
     ROW(error_with_success, ON_ALL),
+    ROW(error_with_error, ON_ALL),
     ROW(set_result_twice, ON_ALL),
     ROW(set_error_twice, ON_ALL),
     ROW(set_after_cancel, ON_ALL),
     ROW(set_running_or_notify_cancel, ON_ALL),
     ROW(snapshot, ON_ALL),
+    ROW(snapshot_of_an_error, ON_ALL),
     ROW(references, ON_ALL),
 };
 CONFORMANCE_MAIN("future", rows)

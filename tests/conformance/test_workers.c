@@ -1,5 +1,6 @@
 #include "tests/conformance/harness.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -273,18 +274,40 @@ static void failing_replacements_break_the_pool(void **state) {
     unsetenv("FURROW_WORKER");
 }
 
+/* This program has the same tasks: that they run in furrow-worker is what makes the difference. */
+static void expect_module_served(furrow_executor *pool) {
+    char link[64], program[PATH_MAX], expected[PATH_MAX];
+    int64_t pid, thread;
+
+    furrow_future *future =
+        must(furrow_submit_by_name(pool, NULL, "add", "ii", (int64_t)20, (int64_t)3));
+    assert_int_equal(result_int(future), 23);
+    furrow_future_unref(&future);
+    pid_and_thread(pool, &pid, &thread);
+    snprintf(link, sizeof link, "/proc/%d/exe", (int)pid);
+    ssize_t size = readlink(link, program, sizeof program - 1);
+    assert_true(size > 0);
+    program[size] = '\0';
+    assert_non_null(realpath(FURROW_WORKER_PATH, expected));
+    assert_string_equal(program, expected);
+    conformance_close();
+}
+
 static void a_module_serves_programs_that_cannot_be_run_again(void **state) {
     furrow_options options = FURROW_OPTIONS_INIT;
     (void)state;
 
     setenv("FURROW_WORKER", FURROW_WORKER_PATH, 1);
     options.module = FURROW_TASKS_PATH;
-    furrow_executor *pool = conformance_open_with(2, &options, NULL);
-    furrow_future *future =
-        must(furrow_submit_by_name(pool, NULL, "add", "ii", (int64_t)20, (int64_t)3));
-    assert_int_equal(result_int(future), 23);
-    furrow_future_unref(&future);
-    conformance_close();
+    expect_module_served(conformance_open_with(2, &options, NULL));
+    unsetenv("FURROW_WORKER");
+}
+
+static void a_module_may_be_named_in_the_url(void **state) {
+    (void)state;
+
+    setenv("FURROW_WORKER", FURROW_WORKER_PATH, 1);
+    expect_module_served(conformance_open_with(4, NULL, "module=" FURROW_TASKS_PATH));
     unsetenv("FURROW_WORKER");
 }
 
@@ -336,6 +359,20 @@ static void a_failing_initializer_breaks_the_pool(void **state) {
     assert_int_equal(furrow_last_status(), FURROW_EBROKEN);
     assert_non_null(strstr(furrow_last_error(), "set_up"));
     furrow_future_unref(&future);
+}
+
+/* The workers of a broker may serve others too; furrow-worker --initializer is theirs. */
+static void an_initializer_for_a_fleet_is_refused(void **state) {
+    furrow_buffer *args = must(furrow_buffer_new());
+    furrow_options options = initializer_options(args, 1234);
+    furrow_executor *pool = conformance_open(1);
+    (void)state;
+
+    assert_null(furrow_open(conformance_url(), &options));
+    assert_int_equal(furrow_last_status(), FURROW_EUNSUPPORTED);
+    assert_non_null(strstr(furrow_last_error(), "furrow-worker --initializer set_up"));
+    furrow_buffer_free(&args);
+    expect_pool_works(pool);
 }
 
 /* ---------------------------------------------- terminate_workers, kill_workers */
@@ -580,8 +617,10 @@ static const struct conformance_row rows[] = {
     ROW(max_tasks_per_child_shut_down_in_the_middle, ON_PROCESSES),
     ROW(failing_replacements_break_the_pool, ON_PROCESSES),
     ROW(a_module_serves_programs_that_cannot_be_run_again, ON_PROCESSES),
+    ROW(a_module_may_be_named_in_the_url, ON_PROCESSES),
     ROW(initializer_runs_once_in_every_worker_before_its_first_task, ON_THREADS | ON_PROCESSES),
     ROW(a_failing_initializer_breaks_the_pool, ON_THREADS | ON_PROCESSES),
+    ROW(an_initializer_for_a_fleet_is_refused, ON_REMOTE),
     ROW(terminate_workers, ON_PROCESSES),
     ROW(kill_workers, ON_PROCESSES),
     ROW(a_task_that_does_not_heed_is_killed_after_terminate, ON_PROCESSES),
