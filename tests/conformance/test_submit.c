@@ -145,6 +145,32 @@ static void arguments_that_do_not_fit(void **state) {
     furrow_future_unref(&future);
 }
 
+/* Arguments are refused here, a result where it is made; neither does harm to what follows. */
+static void payloads_over_the_limit(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    const furrow_error *error = NULL;
+    size_t size = (size_t)257 << 20;
+    void *bytes = calloc(1, size);
+    (void)state;
+
+    assert_non_null(bytes);
+    assert_null(furrow_submit(pool, identity, "B", bytes, size));
+    assert_int_equal(furrow_last_status(), FURROW_ETOOBIG);
+    assert_non_null(strstr(furrow_last_error(), "limit"));
+    free(bytes);
+    furrow_future *future = must(furrow_submit(pool, big, "i", (int64_t)size));
+    assert_ok(furrow_future_error(future, 60, &error));
+    assert_non_null(error);
+    assert_int_equal(error->kind, FURROW_ERROR_TASK);
+    assert_int_equal(error->code, FURROW_ETOOBIG);
+    assert_non_null(strstr(error->message, "limit"));
+    assert_int_equal(error->attempt, 1);
+    furrow_future_unref(&future);
+    future = must(furrow_submit(pool, add, "ii", (int64_t)1, (int64_t)2));
+    assert_int_equal(result_int(future), 3);
+    furrow_future_unref(&future);
+}
+
 static void unknown_function(void **state) {
     furrow_executor *pool = conformance_open(1);
     (void)state;
@@ -567,6 +593,7 @@ static const struct conformance_row rows[] = {
     ROW(nested_arrays_and_maps, ON_ALL),
     ROW(sixteen_mebibytes, ON_ALL),
     ROW(arguments_that_do_not_fit, ON_ALL),
+    ROW(payloads_over_the_limit, ON_ALL),
     ROW(unknown_function, ON_ALL),
     ROW(max_workers_below_one_is_invalid, ON_THREADS | ON_PROCESSES),
     ROW(max_workers_defaults_to_the_usable_cpus, ON_THREADS | ON_PROCESSES),
