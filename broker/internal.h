@@ -62,8 +62,9 @@
 #define BROKER_LOG_RATE       20u
 /* When to try again what there was no memory for. */
 #define BROKER_RETRY_NS (10 * BROKER_MS)
-/* How often it is looked whether memory can be given back. */
-#define BROKER_TRIM_NS    (1 * BROKER_S)
+/* How often it is looked whether memory can be given back: what was not needed from one time to the
+ * next goes, so that an idle broker has given all of it back after twice that. */
+#define BROKER_TRIM_NS    (500 * BROKER_MS)
 #define BROKER_TRIM_BYTES (1u << 20) /* and not below that */
 /* How long a drained broker waits for its peers to have their last messages, and to leave. */
 #define BROKER_LEAVE_NS (1 * BROKER_S)

@@ -31,7 +31,7 @@
 
 /* Memory goes back to the system once it has been that much, and little of it for that long. */
 #define TRIM_BYTES (UINT64_C(64) << 20)
-#define TRIM_NS    (3 * BASE_CLOCK_NS_PER_S)
+#define TRIM_NS    (1 * BASE_CLOCK_NS_PER_S)
 
 #define ENDPOINT_BYTES 256
 

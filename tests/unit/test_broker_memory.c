@@ -216,11 +216,92 @@ static void a_comeback_survives_any_failure(void **state) {
     assert_true(failures > 20);
 }
 
+/* ------------------------------------------------------------- giving it back */
+
+/* What the core holds for records, counted. */
+struct counted {
+    struct base_memory memory;
+    size_t bytes, taken;
+};
+
+static void *counted_take(struct base_memory *memory, size_t bytes) {
+    struct counted *counted = BASE_CONTAINER_OF(memory, struct counted, memory);
+
+    counted->bytes += bytes;
+    counted->taken += bytes;
+    return malloc(bytes);
+}
+
+static void counted_give(struct base_memory *memory, void *piece, size_t bytes) {
+    struct counted *counted = BASE_CONTAINER_OF(memory, struct counted, memory);
+
+    counted->bytes -= bytes;
+    free(piece);
+}
+
+enum { WAVE = 30000 };
+
+static struct peer *counted_begin(struct world *world, struct counted *counted) {
+    struct peer *client;
+
+    *counted = (struct counted){.memory = {counted_take, counted_give}};
+    world->config.memory = &counted->memory;
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    return client;
+}
+
+/* Queues many, lets some time go by, and cancels them all. */
+static void wave(struct peer *client, uint64_t first, uint64_t ns) {
+    submit_many(client, 0, first, WAVE);
+    world_pass(client->world, ns);
+    for (uint64_t id = first; id < first + WAVE; id++) {
+        cancel(client, id);
+    }
+    world_flush(client->world);
+    world_forget(client->world);
+    assert_int_equal(world_stats(client->world).tasks_queued, 0);
+}
+
+static void an_idle_broker_gives_a_queues_memory_back_within_a_second(void **state) {
+    struct world *world = *state;
+    struct counted counted;
+    struct peer *client = counted_begin(world, &counted);
+
+    wave(client, 0, 10 * WORLD_S);
+    assert_true(counted.bytes > (size_t)WAVE * 64);
+    world_pass(world, 1001 * WORLD_MS);
+    assert_int_equal(counted.bytes, 0);
+    assert_null(broker_check(world->core));
+    world_free(state);
+    *state = NULL;
+}
+
+static void waves_find_the_memory_of_the_last_one(void **state) {
+    struct world *world = *state;
+    struct counted counted;
+    struct peer *client = counted_begin(world, &counted);
+    size_t taken;
+
+    wave(client, 0, WORLD_MS);
+    taken = counted.taken;
+    for (uint64_t i = 1; i < 30; i++) {
+        wave(client, i * (UINT64_C(1) << 32), 150 * WORLD_MS);
+    }
+    assert_int_equal(counted.taken, taken);
+    world_free(state);
+    *state = NULL;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_one_allocation_may_fail),
         cmocka_unit_test(all_allocations_of_a_step_may_fail),
         cmocka_unit_test(a_comeback_survives_any_failure),
+        cmocka_unit_test_setup(an_idle_broker_gives_a_queues_memory_back_within_a_second,
+                               world_make),
+        cmocka_unit_test_setup(waves_find_the_memory_of_the_last_one, world_make),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
