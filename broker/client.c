@@ -193,6 +193,7 @@ enum broker_handled broker_on_cancel(struct broker_core *core, struct broker_ses
     if (!wire_batch_open(&batch, message, fault)) {
         return BROKER_REFUSED;
     }
+    core->taken_in += batch.entry_count;
     while (wire_batch_next(&batch, &entry)) {
         if (!cancel_one(core, client, entry.values[0])) {
             return BROKER_NOMEM;

@@ -454,6 +454,7 @@ void broker_step(struct broker_core *core, uint64_t now_ns, const struct broker_
         tick(core);
         break;
     case BROKER_FLUSH:
+        core->taken_in = 0;
         flush(core);
         break;
     case BROKER_DRAIN:
@@ -463,6 +464,10 @@ void broker_step(struct broker_core *core, uint64_t now_ns, const struct broker_
         broker_owner_authorize(core, event->identity);
         break;
     }
+}
+
+bool broker_wants_flush(const struct broker_core *core) {
+    return core->taken_in >= BROKER_TAKE_IN_MAX;
 }
 
 void broker_get_stats(const struct broker_core *core, struct broker_stats *stats) {

@@ -2,9 +2,9 @@
  * results back (docs/protocol.md). Pure: step(core, now, event) -> actions. It decodes and encodes
  * messages itself; the shell only moves them between addresses.
  *
- * Use: one broker_step for each message that is there, then one with BROKER_FLUSH, which dispatches
- * and finishes the batches that have formed; after each step carry out the actions. The same core
- * runs in furrow-broker, embedded in `processes:`, and in the simulator. */
+ * Use: one broker_step for each message that is there (but see broker_wants_flush), then one with
+ * BROKER_FLUSH, which dispatches and finishes the batches that have formed; after each step carry out
+ * the actions. The same core runs in furrow-broker, embedded in `processes:`, and in the simulator. */
 #ifndef BROKER_CORE_H
 #define BROKER_CORE_H
 
@@ -102,6 +102,10 @@ void broker_step(struct broker_core *core, uint64_t now_ns, const struct broker_
 /* broker_actions gives the actions of the last step, to be carried out in order, exactly once. */
 const struct broker_action *broker_actions(const struct broker_core *core, size_t *count);
 uint64_t broker_deadline(const struct broker_core *core);
+/* broker_wants_flush: so many tasks and results have come since the last FLUSH that a batch gains
+ * nothing by more of them. Where peers should not wait for each other the next step is a FLUSH, even if
+ * there is more to receive. */
+bool broker_wants_flush(const struct broker_core *core);
 
 struct broker_stats {
     uint32_t clients, workers, supervisors, admins;

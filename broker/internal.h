@@ -66,6 +66,8 @@
  * next goes, so that an idle broker has given all of it back after twice that. */
 #define BROKER_TRIM_NS    (500 * BROKER_MS)
 #define BROKER_TRIM_BYTES (1u << 20) /* and not below that */
+/* After how many entries a FLUSH is wanted: about 200 us of work. A message has up to 4,096. */
+#define BROKER_TAKE_IN_MAX 2048u
 /* How long a drained broker waits for its peers to have their last messages, and to leave. */
 #define BROKER_LEAVE_NS (1 * BROKER_S)
 /* What a task costs besides its payload, as memory_bytes counts it: record, slab, id. */
@@ -375,6 +377,7 @@ struct broker_offer {
     uint32_t round;          /* workers that are still to get theirs */
     bool round_idle;         /* it is one of the idle ones */
     uint64_t dispatch;       /* in which it began */
+    uint64_t crowded_ns;     /* until when its clients count as competing with each other */
     struct base_node active; /* in core->active: has both workers with credit and ready views */
     struct broker_timer timer;
     uint8_t key[];
@@ -469,6 +472,7 @@ struct broker_core {
 
     uint64_t lease_count; /* its low 40 bits are used */
     uint64_t dispatches;  /* so far */
+    uint32_t taken_in;    /* entries of SUBMIT, CANCEL and RESULTS since the last FLUSH */
     uint32_t view_count;
     uint32_t leased;    /* LEASED tasks */
     uint32_t abandoned; /* ABANDONED ones */

@@ -156,6 +156,7 @@ enum broker_handled broker_on_results(struct broker_core *core, struct broker_se
     if (!wire_batch_open(&batch, message, fault)) {
         return BROKER_REFUSED;
     }
+    core->taken_in += batch.entry_count;
     while (handled == BROKER_DONE && wire_batch_next(&batch, &entry)) {
         struct broker_task *task = broker_worker_task(core, worker, entry.values[0]);
 

@@ -302,9 +302,10 @@ static bool receive(struct broker_shell *shell, bool *closed) {
     return false;
 }
 
-/* Takes in what is there, up to a limit. Returns whether there may be more. */
+/* Takes in what is there, up to a limit: whoever has sent little should not wait until all of those
+ * who have sent much is in. Returns whether there may be more. */
 static bool receive_some(struct broker_shell *shell, bool *closed) {
-    for (int i = 0; i < RECEIVE_MAX; i++) {
+    for (int i = 0; i < RECEIVE_MAX && !broker_wants_flush(shell->core); i++) {
         if (!receive(shell, closed)) {
             return false;
         }

@@ -272,6 +272,7 @@ enum broker_handled broker_on_submit(struct broker_core *core, struct broker_ses
                      batch.entry_count, (unsigned long long)bytes);
         return BROKER_REFUSED;
     }
+    core->taken_in += batch.entry_count;
     start = batch;
     handled = submit_all(core, client, &batch, &count, fault);
     broker_tasks_came(core);

@@ -5,7 +5,9 @@
 
 #define HORIZON_MIN_NS (1 * BROKER_MS)
 #define HORIZON_MAX_NS (200 * BROKER_MS)
-#define MEAN_MAX_NS    (3600 * BROKER_S)
+/* The least while clients compete, since the next one's tasks stand behind what was sent ahead. */
+#define HORIZON_CROWDED_NS (250 * UINT64_C(1000))
+#define MEAN_MAX_NS        (3600 * BROKER_S)
 /* What a worker may be given ahead, in bytes of tasks and results. */
 #define AHEAD_BYTES (UINT64_C(4) << 20)
 
@@ -154,6 +156,17 @@ uint64_t broker_worker_horizon(const struct broker_worker *worker) {
                                          : horizon_ns;
 }
 
+/* How long what a worker is given should last it. */
+static uint64_t ahead_ns(const struct broker_core *core, const struct broker_worker *worker) {
+    uint64_t horizon_ns = broker_worker_horizon(worker);
+
+    if (core->now_ns >= worker->offer->crowded_ns) {
+        return horizon_ns;
+    }
+    horizon_ns = 2 * worker->rtt_ns < horizon_ns ? 2 * worker->rtt_ns : horizon_ns;
+    return horizon_ns > HORIZON_CROWDED_NS ? horizon_ns : HORIZON_CROWDED_NS;
+}
+
 /* The round trip is measured when the worker was empty: then nothing waited there. */
 static void measure_rtt(struct broker_core *core, struct broker_worker *worker, uint64_t run_ns) {
     uint64_t elapsed_ns = core->now_ns - worker->probe_ns;
@@ -181,7 +194,7 @@ void broker_worker_measure(struct broker_core *core, struct broker_worker *worke
     }
     worker->mean_ns = smooth(worker->mean_ns, mean_ns < MEAN_MAX_NS ? mean_ns : MEAN_MAX_NS);
     worker->mean_bytes = smooth(worker->mean_bytes, bytes / count);
-    more = worker->slots * broker_worker_horizon(worker) / (worker->mean_ns + 1);
+    more = worker->slots * ahead_ns(core, worker) / (worker->mean_ns + 1);
     if (more > AHEAD_BYTES / (worker->mean_bytes + 1)) {
         more = AHEAD_BYTES / (worker->mean_bytes + 1);
     }

@@ -232,6 +232,83 @@ static void ten_short_tasks_do_not_wait_behind_a_million(void **state) {
 
 /* --------------------------------------------------------------------- credit */
 
+static void who_sends_little_need_not_wait_until_all_that_others_send_is_in(void **state) {
+    struct world *world = *state;
+    struct peer *many, *few;
+
+    world_begin(world);
+    many = client_join(world);
+    few = client_join(world);
+    define_plain(many, 0, "f");
+    define_plain(few, 0, "f");
+    submit_many(few, 0, 0, 10);
+    assert_false(broker_wants_flush(world->core));
+    submit_many(many, 0, 0, 4000);
+    assert_true(broker_wants_flush(world->core));
+    world_flush(world);
+    assert_false(broker_wants_flush(world->core));
+    for (uint64_t id = 0; id < 4000; id++) {
+        assert_int_equal(broker_wants_flush(world->core), id >= 2048);
+        cancel(many, id);
+    }
+}
+
+static void a_million_results_are_not_taken_in_at_once_either(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+    bool wanted = false;
+
+    world_begin(world);
+    client = client_join(world);
+    worker = worker_join(world, 4096, "f", "");
+    define_plain(client, 0, "f");
+    submit_many(client, 0, 0, 4097);
+    world_flush(world);
+    give_value(worker, take(worker, WIRE_RUN)->values[0], "v", 1);
+    world_flush(world);
+    for (uint32_t i = 0; i < 4096 && !wanted; i++) {
+        assert_true(i <= 2048);
+        give_value(worker, take(worker, WIRE_RUN)->values[0], "v", 1);
+        wanted = broker_wants_flush(world->core);
+    }
+    assert_true(wanted);
+}
+
+/* How many leases a worker gets while one client has plenty queued. */
+static uint32_t ahead(struct peer *worker) {
+    finish_all(worker, 100 * 1000);
+    world_flush(worker->world);
+    return held(worker);
+}
+
+static void less_is_sent_ahead_while_clients_compete(void **state) {
+    struct world *world = *state;
+    struct peer *many, *few, *worker;
+
+    world_begin(world);
+    many = client_join(world);
+    few = client_join(world);
+    worker = worker_join(world, 1, "f", "");
+    define_plain(many, 0, "f");
+    define_plain(few, 0, "f");
+    teach(worker, many, 0, 100000, 100 * 1000);
+    submit_many(many, 0, 0, 40);
+    world_flush(world);
+    assert_int_equal(ahead(worker), 10); /* a horizon of 1 ms */
+    submit(few, 0, 1);
+    world_flush(world);
+    ahead(worker);
+    assert_int_equal(ahead(worker), 3); /* 0.25 ms */
+    expect_outcome(few, 1, WIRE_KIND_VALUE);
+    while (ahead(worker) > 0) {
+    }
+    world_pass(world, WORLD_S);
+    submit_many(many, 0, 1000, 40);
+    world_flush(world);
+    assert_int_equal(held(worker), 3);
+    assert_int_equal(ahead(worker), 10);
+}
+
 static void a_new_worker_gets_its_slots_first(void **state) {
     struct world *world = *state;
     struct peer *client, *worker;
@@ -508,6 +585,9 @@ int main(void) {
         TEST(turns_hold_across_functions_of_one_offer),
         TEST(the_functions_of_one_client_take_turns),
         TEST(ten_short_tasks_do_not_wait_behind_a_million),
+        TEST(who_sends_little_need_not_wait_until_all_that_others_send_is_in),
+        TEST(a_million_results_are_not_taken_in_at_once_either),
+        TEST(less_is_sent_ahead_while_clients_compete),
         TEST(a_new_worker_gets_its_slots_first),
         TEST(short_tasks_earn_credit_ahead),
         TEST(credit_is_bounded),
