@@ -72,7 +72,7 @@
 #include "worker/wiring.h"
 
 #define WORKER_GROUP_NS  UINT64_C(100000)
-#define WORKER_GROUP_MAX 1024u
+#define WORKER_GROUP_MAX WIRE_WORKER_LEASES_MAX
 /* How often the driver looks at what runs, and from when on that counts as long. */
 #define WORKER_SAMPLE_NS (2 * BASE_CLOCK_NS_PER_MS)
 #define WORKER_LONG_NS   (5 * BASE_CLOCK_NS_PER_MS)
