@@ -193,6 +193,7 @@ static bool run_group(struct worker_process *process, struct worker_lane *lane) 
     struct worker_task *task;
     bool ends = false;
 
+    worker_group_begin(&lane->group, todo_count(process));
     atomic_fetch_add(&process->groups, 1);
     atomic_store(&process->drive, WORKER_DRIVE_LANE_RUNS);
     if (!atomic_load(&process->guarded)) {

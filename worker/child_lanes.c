@@ -115,19 +115,14 @@ void worker_outcome_release(struct worker_run *run) {
 
 /* ---- running ---- */
 
-/* Ends a group: takes the time, and decides how large the next one may be. */
+/* Ends a group: takes the time. */
 static void group_end(struct worker_lane *lane) {
     uint64_t now_ns = base_clock_ns();
     uint64_t spent_ns = now_ns - lane->group_ns;
     uint64_t busy_ns = atomic_load_explicit(&lane->busy_ns, memory_order_relaxed);
-    uint64_t fitting =
-        spent_ns == 0 ? WORKER_GROUP_MAX : lane->in_group * WORKER_GROUP_NS / spent_ns;
 
     atomic_store_explicit(&lane->busy_ns, busy_ns + spent_ns, memory_order_release);
-    lane->group_size = fitting < 1                  ? 1
-                       : fitting > WORKER_GROUP_MAX ? WORKER_GROUP_MAX
-                                                    : (unsigned)fitting;
-    lane->in_group = 0;
+    worker_group_end(&lane->group, spent_ns);
     lane->group_ns = now_ns;
 }
 
@@ -165,7 +160,7 @@ bool worker_lane_execute(struct worker_process *process, struct worker_lane *lan
     atomic_store_explicit(&lane->slot->finished, finished + 1, memory_order_relaxed);
     atomic_store_explicit(&lane->current, NULL, memory_order_relaxed);
     keep(process, lane, run, &outcome);
-    ends = ++lane->in_group >= lane->group_size;
+    ends = worker_group_add(&lane->group, outcome.size);
     if (ends) {
         group_end(lane);
     }
@@ -174,7 +169,7 @@ bool worker_lane_execute(struct worker_process *process, struct worker_lane *lan
 }
 
 bool worker_lane_rest(struct worker_lane *lane) {
-    bool any = lane->in_group > 0;
+    bool any = lane->group.count > 0;
 
     if (any) {
         group_end(lane);
@@ -325,7 +320,6 @@ int worker_lanes_open(struct worker_process *process) {
     memset(process->lanes, 0, bytes);
     for (unsigned i = 0; i < process->settings.threads; i++) {
         process->lanes[i].slot = &process->box->slots[i];
-        process->lanes[i].group_size = 1;
         process->lanes[i].context = task_context_new(&config);
         process->lanes[i].ring = malloc(WORKER_RING * sizeof(struct worker_task *));
         if (process->lanes[i].context == NULL || process->lanes[i].ring == NULL) {

@@ -10,8 +10,8 @@
  *   WORKER_START -> base_pool  ------> task_run, outcome kept in the task
  *   WORKER_FINISHED  <----- ring ----- noted at once; the wake-up comes later, once for a group
  *
- * A lane that has more to do does not wake the driver for each task, but when a group of tasks has
- * taken GROUP_NS, or there is nothing more to do. What it has finished is in its ring all the same, so
+ * A lane that has more to do does not wake the driver for each task, but when a group of tasks is over
+ * (worker/group.h), or there is nothing more to do. What it has finished is in its ring all the same, so
  * that the driver finds it whenever it looks; and while something runs it looks at least every
  * SAMPLE_NS, so that no outcome waits behind a long task for longer than that.
  *
@@ -69,10 +69,9 @@
 #include "task/registry.h"
 #include "worker/core.h"
 #include "worker/dealer.h"
+#include "worker/group.h"
 #include "worker/wiring.h"
 
-#define WORKER_GROUP_NS  UINT64_C(100000)
-#define WORKER_GROUP_MAX WIRE_WORKER_LEASES_MAX
 /* How often the driver looks at what runs, and from when on that counts as long. */
 #define WORKER_SAMPLE_NS (2 * BASE_CLOCK_NS_PER_MS)
 #define WORKER_LONG_NS   (5 * BASE_CLOCK_NS_PER_MS)
@@ -143,7 +142,7 @@ struct worker_lane {
     furrow_task *context;
     struct worker_chunk *chunk;
     uint64_t group_ns; /* when the group began; 0: there is none */
-    unsigned group_size, in_group;
+    struct worker_group group;
     /* the driver's */
     _Alignas(64) uint64_t seen_lease, seen_ns;
     unsigned taken; /* tasks taken out of the ring, altogether */
