@@ -230,14 +230,15 @@ static bool local_receive(struct engine *engine) {
     return any;
 }
 
-/* Enough is queued, and somebody is at it. */
+/* Enough is queued, and somebody is at it, or nobody is there yet who could be: a worker that comes is a
+ * message, and where none can come the executor breaks. */
 static bool local_full(const struct engine *engine) {
     const struct local *local = engine_local_of(engine);
     uint32_t enough = local->wanted * ENOUGH_A_WORKER;
     struct broker_stats stats;
 
     broker_get_stats(local->broker, &stats);
-    return stats.tasks_leased > 0 &&
+    return (stats.tasks_leased > 0 || stats.workers == 0) &&
            stats.tasks_queued >= (enough > ENOUGH_MIN ? enough : ENOUGH_MIN);
 }
 

@@ -260,7 +260,7 @@ static bool has_tasks(const struct engine *engine) {
 }
 
 /* Whether what is submitted stays where it is for now. Until it is looked at again something must be
- * sure to happen: tasks are under way. */
+ * sure to happen: tasks are under way, or a worker is to come. */
 static bool is_full(struct engine *engine) {
     bool full = engine->transport->full != NULL && engine->phase == ENGINE_OPEN &&
                 !engine->broken && engine->transport->full(engine) &&

@@ -375,6 +375,29 @@ static void an_initializer_for_a_fleet_is_refused(void **state) {
     expect_pool_works(pool);
 }
 
+/* More than is handed on before a worker is there: what waits before that fails as well. */
+static void a_flood_at_a_pool_whose_initializer_fails_ends(void **state) {
+    enum { COUNT = 50000 };
+    furrow_buffer *args = must(furrow_buffer_new());
+    furrow_options options = initializer_options(args, -1);
+    furrow_executor *pool = conformance_open_with(1, &options, NULL);
+    furrow_future **futures = calloc(COUNT, sizeof *futures);
+    int count = 0;
+    (void)state;
+
+    furrow_buffer_free(&args);
+    assert_non_null(futures);
+    while (count < COUNT &&
+           (futures[count] = furrow_submit(pool, square, "i", (int64_t)count)) != NULL) {
+        count++;
+    }
+    for (int i = 0; i < count; i++) {
+        assert_int_equal(error_of(futures[i])->kind, FURROW_ERROR_BROKEN);
+        furrow_future_unref(&futures[i]);
+    }
+    free(futures);
+}
+
 /* ---------------------------------------------- terminate_workers, kill_workers */
 
 static void expect_signalled(furrow_status (*signal_workers)(furrow_executor *)) {
@@ -621,6 +644,7 @@ static const struct conformance_row rows[] = {
     ROW(initializer_runs_once_in_every_worker_before_its_first_task, ON_THREADS | ON_PROCESSES),
     ROW(a_failing_initializer_breaks_the_pool, ON_THREADS | ON_PROCESSES),
     ROW(an_initializer_for_a_fleet_is_refused, ON_REMOTE),
+    ROW(a_flood_at_a_pool_whose_initializer_fails_ends, ON_THREADS | ON_PROCESSES),
     ROW(terminate_workers, ON_PROCESSES),
     ROW(kill_workers, ON_PROCESSES),
     ROW(a_task_that_does_not_heed_is_killed_after_terminate, ON_PROCESSES),
