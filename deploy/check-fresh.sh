@@ -51,6 +51,7 @@ if [ -n "$keep" ]; then
     root=$(cd "$keep" && pwd)
 else
     root=$(mktemp -d)
+    chmod 755 "$root" # it is going to be somebody's /
 fi
 clean_up() {
     rm -f "$log"
