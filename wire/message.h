@@ -106,7 +106,8 @@ enum wire_kind {
 
 enum wire_role { WIRE_CLIENT = 1, WIRE_WORKER = 2, WIRE_SUPERVISOR = 3, WIRE_ADMIN = 4 };
 
-enum wire_task_flag { WIRE_FLAG_CHUNK = 1, WIRE_FLAG_AT_MOST_ONCE = 2 };
+enum wire_task_flag { WIRE_FLAG_CHUNK = 1, WIRE_FLAG_AT_MOST_ONCE = 2, WIRE_FLAG_INITIALIZED = 4 };
+#define WIRE_FLAGS_MAX (WIRE_FLAG_CHUNK | WIRE_FLAG_AT_MOST_ONCE | WIRE_FLAG_INITIALIZED)
 
 enum wire_reject_code {
     WIRE_REJECT_MALFORMED = 1,
@@ -342,5 +343,17 @@ struct base_buffer;
 bool wire_error_encode(const struct wire_error *error, struct base_buffer *out);
 /* wire_error_decode borrows from data; false: malformed. */
 bool wire_error_decode(const void *data, size_t size, struct wire_error *error);
+
+/* What the arguments of a task begin with that has WIRE_FLAG_INITIALIZED. */
+struct wire_initializer {
+    struct wire_text name;
+    const void *arguments; /* packed values */
+    size_t size;
+};
+/* wire_initializer_encode appends to `out`; false: no memory. The name must be within the limits. */
+bool wire_initializer_encode(const struct wire_initializer *initializer, struct base_buffer *out);
+/* wire_initializer_decode borrows from data, and gives the bytes that it took; the rest is what the
+ * task itself gets, unchecked. 0: malformed. */
+size_t wire_initializer_decode(const void *data, size_t size, struct wire_initializer *initializer);
 
 #endif

@@ -34,7 +34,7 @@ static const struct wire_layout layouts[] = {
      .extra = {{"credit_tasks", 0, ANY}, {"credit_bytes", 0, ANY}}},
     {.shape = {WIRE_RUN, 0, 5, 3, true},
      .key = {{"function", 0, WIRE_FUNCTIONS_MAX - 1},
-             {"flags", 0, WIRE_FLAG_CHUNK | WIRE_FLAG_AT_MOST_ONCE},
+             {"flags", 0, WIRE_FLAGS_MAX},
              {"run_ms", 0, WIRE_DURATION_MS_MAX},
              {"session", 0, ANY},
              {"session", 0, ANY}},

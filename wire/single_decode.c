@@ -123,7 +123,7 @@ bool wire_define_decode(const struct wire_message *message, struct wire_define *
         !read_u32(&in, "class", 0, WIRE_CLASSES_MAX - 1, &define->class_index) ||
         !read_name(&in, "function", &define->function) || !read_tags(&in, define) ||
         !read_u32(&in, "priority", 0, 255, &priority) ||
-        !read_u32(&in, "flags", 0, WIRE_FLAG_CHUNK | WIRE_FLAG_AT_MOST_ONCE, &define->flags) ||
+        !read_u32(&in, "flags", 0, WIRE_FLAGS_MAX, &define->flags) ||
         !read_u32(&in, "max_attempts", 1, WIRE_ATTEMPTS_MAX, &define->max_attempts) ||
         !read_u64(&in, "queue_ms", 0, WIRE_DURATION_MS_MAX, &define->queue_ms) ||
         !read_u64(&in, "run_ms", 0, WIRE_DURATION_MS_MAX, &define->run_ms) ||

@@ -441,7 +441,7 @@ static struct wire_message *make_define(struct fuzz_input *in) {
                      : what / 32 % 4 == 2 ? 1u
                                           : 0u,
         .priority = how % 3 - 1,
-        .flags = how / 4 % 4,
+        .flags = how / 4 % (WIRE_FLAGS_MAX + 1),
         .max_attempts = 1 + how / 16 % 2,
         .queue_ms = (how & 0x20) != 0 ? 10 : 0,
         .run_ms = (how & 0x40) != 0 ? 20 : 0,

@@ -223,7 +223,7 @@ static size_t make_entry(struct fuzz_input *in, enum wire_type type, uint64_t *k
     }
     how = fuzz_byte(in);
     key[0] = how % 16 == 15 ? 3u : how % 3u;
-    key[1] = how / 16 % 4;
+    key[1] = how / 16 % (WIRE_FLAGS_MAX + 1);
     key[2] = how >= 0x80 ? 20 : 0;
     key[3] = 8;
     key[4] = 9;

@@ -78,6 +78,8 @@ static void save_values(const char *directory) {
                "rest", "more");
     save_value(directory, "value/error", "v", "[isssiuii]", INT64_C(3), "boom", "do_work", "host",
                INT64_C(4711), UINT64_C(1), INT64_C(11), INT64_C(-1));
+    save_value(directory, "value/initializer", "vi", "[sB]i", "set_up", "\5", (size_t)1,
+               INT64_C(42));
 }
 
 /* -------------------------------------------------------------------- scripts */

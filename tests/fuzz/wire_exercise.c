@@ -467,6 +467,25 @@ static void compare_with_msgpack(const uint8_t *data, size_t size, size_t count)
     msgpack_unpacked_destroy(&unpacked);
 }
 
+/* It is whole, whatever follows; and what it says comes back. */
+static void exercise_initializer(const uint8_t *data, size_t size) {
+    struct wire_initializer initializer, again;
+    size_t taken = wire_initializer_decode(data, size, &initializer);
+    struct base_buffer out;
+    if (taken == 0) {
+        return;
+    }
+    NEED(taken <= size && wire_initializer_decode(data, taken, &again) == taken);
+    touched += touch(initializer.name.data, initializer.name.size);
+    touched += touch(initializer.arguments, initializer.size);
+    base_buffer_init(&out);
+    if (wire_initializer_encode(&initializer, &out)) {
+        NEED(wire_initializer_decode(out.data, out.size, &again) == out.size &&
+             again.name.size == initializer.name.size && again.size == initializer.size);
+    }
+    base_buffer_fini(&out);
+}
+
 bool exercise_value(const uint8_t *data, size_t size, const char *format) {
     struct wire_error error;
     size_t count = 0, nested = 0;
@@ -477,6 +496,7 @@ bool exercise_value(const uint8_t *data, size_t size, const char *format) {
     } else {
         (void)wire_value_skip(data, size);
     }
+    exercise_initializer(data, size);
     unpack_any(data, size, format); /* malformed ones too: nothing may be read beyond the end */
     if (wire_error_decode(data, size, &error)) {
         touched += touch(error.message.data, error.message.size);

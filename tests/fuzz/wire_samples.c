@@ -71,7 +71,7 @@ static struct wire_message *sample_define(void) {
         .tags = {TEXT("gpu"), TEXT("big")},
         .tag_count = 2,
         .priority = -5,
-        .flags = WIRE_FLAG_AT_MOST_ONCE,
+        .flags = WIRE_FLAG_AT_MOST_ONCE | WIRE_FLAG_INITIALIZED,
         .max_attempts = 3,
         .queue_ms = 60000,
         .run_ms = WIRE_DURATION_MS_MAX,

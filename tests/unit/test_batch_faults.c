@@ -50,9 +50,9 @@ static void keys_are_checked_against_their_ranges(void **state) {
     refused(frames_message(WIRE_RUN, 0, "[[[uuuuu[uuuu]]]]", U(65536), U(0), U(0), U(1), U(1), U(1),
                            U(1), U(1), U(0)),
             "RUN: function: 65536 is above 65535");
-    refused(frames_message(WIRE_RUN, 0, "[[[uuuuu[uuuu]]]]", U(1), U(4), U(0), U(1), U(1), U(1),
+    refused(frames_message(WIRE_RUN, 0, "[[[uuuuu[uuuu]]]]", U(1), U(8), U(0), U(1), U(1), U(1),
                            U(1), U(1), U(0)),
-            "RUN: flags: 4 is above 3");
+            "RUN: flags: 8 is above 7");
     refused(frames_message(WIRE_RUN, 0, "[[[uuuuu[uuuu]]]]", U(1), U(0), U(UINT64_MAX), U(1), U(1),
                            U(1), U(1), U(1), U(0)),
             "RUN: run_ms: 18446744073709551615 is above 4611686018427");

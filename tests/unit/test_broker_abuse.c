@@ -115,7 +115,7 @@ static struct wire_message *some_define(struct abuse *abuse) {
     struct wire_define define = define_of((uint32_t)pick(abuse, 5), functions[pick(abuse, 4)]);
 
     define.priority = (int32_t)pick(abuse, 3) - 1;
-    define.flags = (uint32_t)pick(abuse, 4);
+    define.flags = (uint32_t)pick(abuse, WIRE_FLAGS_MAX + 1);
     define.max_attempts = 1 + (uint32_t)pick(abuse, 3);
     define.queue_ms = pick(abuse, 4) == 0 ? pick(abuse, 50) : 0;
     define.retries = (uint32_t)pick(abuse, 2);

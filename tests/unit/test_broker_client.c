@@ -96,13 +96,13 @@ static void options_of_the_class_travel_with_the_run(void **state) {
     world_begin(world);
     client = client_join(world);
     worker = worker_join(world, 1, "f", "");
-    options.flags = WIRE_FLAG_CHUNK;
+    options.flags = WIRE_FLAG_CHUNK | WIRE_FLAG_INITIALIZED;
     options.run_ms = 2500;
     define(client, &options);
     submit(client, 3, 1);
     world_flush(world);
     run = take(worker, WIRE_RUN);
-    assert_int_equal(run->key[1], WIRE_FLAG_CHUNK);
+    assert_int_equal(run->key[1], WIRE_FLAG_CHUNK | WIRE_FLAG_INITIALIZED);
     assert_int_equal(run->key[2], 2500);
 }
 

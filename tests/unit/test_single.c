@@ -101,7 +101,7 @@ static void define_comes_back_at_both_ends_of_its_ranges(void **state) {
          {{"gpu", 3}, {"big", 3}},
          2,
          127,
-         3,
+         7,
          WIRE_ATTEMPTS_MAX,
          WIRE_DURATION_MS_MAX,
          WIRE_DURATION_MS_MAX,
@@ -343,7 +343,7 @@ static void a_wrong_define_is_refused_by_its_field(void **state) {
     (void)state;
     define_refused(define(65536, 128, 0, 3, 0), "DEFINE: class: 65536 is above 65535");
     define_refused(define(1, 256, 0, 3, 0), "DEFINE: priority: 256 is above 255");
-    define_refused(define(1, 128, 4, 3, 0), "DEFINE: flags: 4 is above 3");
+    define_refused(define(1, 128, 8, 3, 0), "DEFINE: flags: 8 is above 7");
     define_refused(define(1, 128, 0, 0, 0), "DEFINE: max_attempts: 0 is below 1");
     define_refused(define(1, 128, 0, 1001, 0), "DEFINE: max_attempts: 1001 is above 1000");
     define_refused(define(1, 128, 0, 3, WIRE_DURATION_MS_MAX + 1),
@@ -520,6 +520,56 @@ static void numbers_of_an_error_must_fit(void **state) {
     assert_false(wire_error_decode(longer, 6 + 256 + 5, &error));
 }
 
+/* ------------------------------------------------------------- initializers */
+
+static void an_initializer_comes_back_and_leaves_the_arguments(void **state) {
+    const struct wire_initializer sent = {{"set_up", 6}, "\x05", 1}, none = {{"f", 1}, NULL, 0};
+    struct wire_initializer got;
+    struct base_buffer out;
+    (void)state;
+
+    base_buffer_init(&out);
+    assert_true(wire_initializer_encode(&sent, &out));
+    assert_true(base_buffer_append(&out, "\x2a\xc1", 2)); /* what follows is not looked at */
+    assert_int_equal(wire_initializer_decode(out.data, out.size, &got), out.size - 2);
+    assert_text(got.name, "set_up");
+    assert_int_equal(got.size, 1);
+    assert_memory_equal(got.arguments, "\x05", 1);
+    base_buffer_clear(&out);
+    assert_true(wire_initializer_encode(&none, &out));
+    assert_int_equal(wire_initializer_decode(out.data, out.size, &got), out.size);
+    assert_text(got.name, "f");
+    assert_int_equal(got.size, 0);
+    base_buffer_fini(&out);
+}
+
+static void a_malformed_initializer_is_refused(void **state) {
+    struct wire_initializer got;
+    static const struct {
+        const char *bytes;
+        size_t size, taken;
+    } values[] = {
+        {"\x92\xa1\x66\xc4\x01\x05", 6, 6},
+        {"\x93\xa1\x66\xc4\x01\x05\x91\xc0\x07", 9, 8}, /* a later version's, and an argument */
+        {"", 0, 0},
+        {"\x07", 1, 0},
+        {"\x91\xa1\x66", 3, 0},                         /* a field is missing */
+        {"\x92\xa1\x66\xc4\x02\x05", 6, 0},             /* cut off */
+        {"\x92\xa1\x66\xc6\xff\xff\xff\xff\x05", 9, 0}, /* cut off by far */
+        {"\x92\xa0\xc4\x01\x05", 5, 0},                 /* no name */
+        {"\x92\xa1\x00\xc4\x01\x05", 6, 0},             /* a NUL in it */
+        {"\x92\x01\xc4\x01\x05", 5, 0},                 /* a number for a name */
+        {"\x92\xa1\x66\xa1\x05", 5, 0},                 /* a string for binary */
+        {"\x93\xa1\x66\xc4\x01\x05\xc1", 7, 0},         /* nothing that exists */
+    };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        assert_int_equal(wire_initializer_decode(values[i].bytes, values[i].size, &got),
+                         values[i].taken);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hello_comes_back),
@@ -541,6 +591,8 @@ int main(void) {
         cmocka_unit_test(an_empty_error_comes_back),
         cmocka_unit_test(long_texts_of_an_error_are_cut),
         cmocka_unit_test(numbers_of_an_error_must_fit),
+        cmocka_unit_test(an_initializer_comes_back_and_leaves_the_arguments),
+        cmocka_unit_test(a_malformed_initializer_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
