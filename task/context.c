@@ -115,24 +115,31 @@ static struct task_outcome give_nil(furrow_task *context) {
     return context->outcome;
 }
 
+struct task_outcome task_refuse(furrow_task *context, enum wire_kind kind,
+                                struct wire_error *error) {
+    struct task_outcome outcome;
+
+    BASE_ASSERT(!context->running);
+    error->host = (struct wire_text){context->host, strlen(context->host)};
+    error->pid = context->pid;
+    base_buffer_clear(&context->error);
+    if (wire_error_encode(error, &context->error)) {
+        return give(context, kind, &context->error, 0);
+    }
+    outcome = give(context, WIRE_KIND_ERROR, &context->no_memory, 0);
+    context->outcome_in = NULL; /* it stays here */
+    return outcome;
+}
+
 static struct task_outcome give_error(furrow_task *context, int32_t code, const char *message) {
     struct wire_error error = {
         .code = code,
         .message = {message, strlen(message)},
         .function = {context->function->name, strlen(context->function->name)},
-        .host = {context->host, strlen(context->host)},
-        .pid = context->pid,
         .attempt = context->attempt,
     };
-    struct task_outcome outcome;
 
-    base_buffer_clear(&context->error);
-    if (wire_error_encode(&error, &context->error)) {
-        return give(context, WIRE_KIND_ERROR, &context->error, 0);
-    }
-    outcome = give(context, WIRE_KIND_ERROR, &context->no_memory, 0);
-    context->outcome_in = NULL; /* it stays here */
-    return outcome;
+    return task_refuse(context, WIRE_KIND_ERROR, &error);
 }
 
 /* The outcome of a function that returned anything but FURROW_OK, or whose result could not be taken. */

@@ -57,8 +57,13 @@ struct task_outcome {
  * malformed as a whole is one error. */
 struct task_outcome task_run(furrow_task *context, const struct task_call *call);
 
+/* task_refuse gives the outcome of a task that is not run at all: an error of this kind. It fills in host
+ * and pid; the texts are borrowed for the call. Without memory it is the error that says so. */
+struct task_outcome task_refuse(furrow_task *context, enum wire_kind kind,
+                                struct wire_error *error);
+
 /* task_detach takes the outcome's bytes out of the context without a copy, for large ones: a blob with
- * one reference, its bytes those of the outcome. To be called at most once after each task_run, and
+ * one reference, its bytes those of the outcome. To be called at most once after each task_run or task_refuse, and
  * before anything else is done with the context. NULL: no memory, the outcome is as before. */
 struct wire_blob *task_detach(furrow_task *context);
 

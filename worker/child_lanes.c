@@ -134,6 +134,21 @@ static inline void put(struct worker_lane *lane, struct worker_task *task) {
     atomic_store_explicit(&lane->finished, finished + 1, memory_order_release);
 }
 
+/* A task whose client has an initializer. */
+static struct task_outcome run_initialized(struct worker_process *process, struct worker_lane *lane,
+                                           const struct worker_task *task, struct task_call *call) {
+    struct worker_initializer_end end;
+    struct task_outcome outcome;
+    bool failed;
+
+    outcome = worker_initialized_run(process->initializers, lane->context, &task->session, call,
+                                     &failed, &end);
+    if (failed) {
+        base_log(&process->log, BASE_LOG_ERROR, "%s", end.text);
+    }
+    return outcome;
+}
+
 bool worker_lane_execute(struct worker_process *process, struct worker_lane *lane,
                          struct worker_task *task) {
     struct worker_run *run = worker_run_of(task);
@@ -154,7 +169,11 @@ bool worker_lane_execute(struct worker_process *process, struct worker_lane *lan
     }
     atomic_store_explicit(&lane->current, task, memory_order_relaxed);
     atomic_store_explicit(&lane->slot->lease, task->lease, memory_order_relaxed);
-    outcome = task_run(lane->context, &call);
+    if (BASE_LIKELY((task->flags & WIRE_FLAG_INITIALIZED) == 0)) {
+        outcome = task_run(lane->context, &call);
+    } else {
+        outcome = run_initialized(process, lane, task, &call);
+    }
     atomic_store_explicit(&lane->slot->lease, 0, memory_order_relaxed);
     finished = atomic_load_explicit(&lane->slot->finished, memory_order_relaxed);
     atomic_store_explicit(&lane->slot->finished, finished + 1, memory_order_relaxed);
@@ -291,6 +310,8 @@ static void lanes_free(struct worker_process *process) {
     }
     free(process->lanes);
     process->lanes = NULL;
+    worker_initializers_free(process->initializers);
+    process->initializers = NULL;
 }
 
 int worker_lanes_open(struct worker_process *process) {
@@ -318,6 +339,10 @@ int worker_lanes_open(struct worker_process *process) {
         return ENOMEM;
     }
     memset(process->lanes, 0, bytes);
+    process->initializers = worker_initializers_new(WORKER_INITIALIZERS_MAX);
+    if (process->initializers == NULL) {
+        error = ENOMEM;
+    }
     for (unsigned i = 0; i < process->settings.threads; i++) {
         process->lanes[i].slot = &process->box->slots[i];
         process->lanes[i].context = task_context_new(&config);

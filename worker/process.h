@@ -4,6 +4,7 @@
  *   child_loop.c     driving: core, socket, supervisor; the main thread's loop
  *   child_drive.c    who drives, and how that changes
  *   child_lanes.c    the pool threads: they run tasks and hand over outcomes
+ *   initializers.c   the initializers that came with tasks
  *
  *   who drives                         pool threads ("lanes")
  *   ----------                         ----------------------
@@ -70,6 +71,7 @@
 #include "worker/core.h"
 #include "worker/dealer.h"
 #include "worker/group.h"
+#include "worker/initializers.h"
 #include "worker/wiring.h"
 
 /* How often the driver looks at what runs, and from when on that counts as long. */
@@ -158,7 +160,8 @@ struct worker_process {
     struct worker_settings settings;
     struct task_function_list functions;
     struct task_module **modules;
-    const furrow_function *initializer;
+    const furrow_function *initializer;       /* of the settings; NULL: none */
+    struct worker_initializers *initializers; /* of tasks */
     struct base_log log;
     struct base_pool *pool;
     struct worker_lane *lanes;
