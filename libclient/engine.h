@@ -6,6 +6,7 @@
  *   engine_requests.c   what other threads ask of the I/O thread: cancel, shutdown, ...
  *   engine_remote.c     a broker at an address
  *   engine_local.c      a broker of our own, and worker processes
+ *   engine_initializer.c  an initializer for the workers of a broker
  *   engine_context.c    the process's ZeroMQ context
  *   engine_directory.c  the directory of the ipc socket
  *
@@ -23,6 +24,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/buffer.h"
 #include "base/inbox.h"
 #include "base/wake.h"
 #include "libclient/core.h"
@@ -98,6 +100,7 @@ struct engine {
     void *own; /* the transport's */
     struct client_core *core;
     struct wire_session session; /* the core's */
+    struct base_buffer head;     /* what all arguments begin with: an initializer; empty: none */
 
     struct base_inbox submits;  /* futures; closed when a shutdown begins */
     struct base_inbox requests; /* closed at the very end */
@@ -178,6 +181,20 @@ void engine_verdict(struct engine *engine, furrow_future *future);
 /* engine_may_run_again: whether furrow_init was called, so that this program serves as a worker when
  * it is run again. */
 bool engine_may_run_again(void);
+
+/* ---- engine_initializer.c ----
+ *
+ * The workers of a broker serve many clients, so a client's initializer goes to them with each of its
+ * tasks (docs/protocol.md section 3.1). On `processes:` the workers are started with it instead. */
+
+/* engine_initializer_open makes engine->head of the options. Returns a status, with the error set. */
+furrow_status engine_initializer_open(struct engine *engine);
+/* engine_initializer_prepend puts the head in front of the arguments of a new future. On error (a
+ * status, with the error text set) they are as before. Any thread. */
+furrow_status engine_initializer_prepend(const struct engine *engine, furrow_future *future);
+/* engine_initializer_look breaks the executor if that is what an outcome of kind BROKEN means: its
+ * initializer failed. To be called before futures are resolved with it. The I/O thread. */
+void engine_initializer_look(struct engine *engine, const struct client_action *action);
 
 /* ---- engine_context.c ---- */
 

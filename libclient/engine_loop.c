@@ -102,6 +102,9 @@ static void carry_out(struct engine *engine, const struct client_action *action)
         engine->transport->send(engine, action->message);
         break;
     case CLIENT_RESOLVE:
+        if (BASE_UNLIKELY(action->kind == WIRE_KIND_BROKEN && action->data != NULL)) {
+            engine_initializer_look(engine, action);
+        }
         end_chain(engine, action->kind, action);
         break;
     case CLIENT_BEGAN:

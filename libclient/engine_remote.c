@@ -123,19 +123,15 @@ static furrow_status open_sockets(struct engine *engine) {
 
 static furrow_status remote_open(struct engine *engine) {
     struct remote *remote = calloc(1, sizeof *remote);
-    const furrow_function *initializer = engine->base.options.initializer;
     furrow_status status;
 
     if (remote == NULL) {
         return task_set_plain_error(FURROW_ENOMEM);
     }
     engine->own = remote;
-    /* Tasks must not run in workers that lack what the program relies on. */
-    if (initializer != NULL) {
-        return task_set_error(FURROW_EUNSUPPORTED,
-                              "the workers of a broker are set up where they are started: "
-                              "furrow-worker --initializer %s",
-                              initializer->name);
+    status = engine_initializer_open(engine);
+    if (status != FURROW_OK) {
+        return status;
     }
     remote->context = engine_context_get();
     if (remote->context == NULL) {

@@ -96,6 +96,34 @@ static furrow_status submit_chain(furrow_executor *executor, furrow_future *firs
     return FURROW_OK;
 }
 
+/* ---- with an initializer for the workers of a broker: a way of its own, so that the others don't pay ---- */
+
+static furrow_status define_initialized(furrow_executor *executor, struct executor_class *class_) {
+    class_->define.flags |= WIRE_FLAG_INITIALIZED;
+    return define(executor, class_);
+}
+
+static furrow_status submit_initialized(furrow_executor *executor, furrow_future *future) {
+    furrow_status status = engine_initializer_prepend(engine_of(executor), future);
+
+    return status == FURROW_OK ? submit(executor, future) : status;
+}
+
+/* What is not submitted is not submitted again, but dropped: so it may have got its head. */
+static furrow_status submit_chain_initialized(furrow_executor *executor, furrow_future *first,
+                                              furrow_future *last, size_t count) {
+    furrow_future *future = first;
+
+    for (size_t i = 0; i < count; i++, future = future->next) {
+        furrow_status status = engine_initializer_prepend(engine_of(executor), future);
+
+        if (status != FURROW_OK) {
+            return status;
+        }
+    }
+    return submit_chain(executor, first, last, count);
+}
+
 static bool cancel(furrow_executor *executor, furrow_future *future, bool wait) {
     struct engine *engine = engine_of(executor);
     struct engine_request request = {.type = ENGINE_CANCEL, .future = future};
@@ -210,6 +238,7 @@ static void describe(furrow_executor *executor, furrow_executor_info *info) {
 static void destroy(struct engine *engine) {
     engine->transport->free(engine);
     client_core_free(engine->core);
+    base_buffer_fini(&engine->head);
     base_wake_close(&engine->wake);
     (void)pthread_mutex_destroy(&engine->join_lock);
     executor_fini(&engine->base);
@@ -239,42 +268,30 @@ static const struct executor_ops processes_ops = {
     .describe = describe,
     .free = free_executor,
 };
-static const struct executor_ops tcp_ops = {
-    .scheme = "tcp",
-    .define = define,
-    .submit = submit,
-    .submit_chain = submit_chain,
-    .cancel = cancel,
-    .shutdown = shutdown_engine,
-    .shutdown_within = shutdown_within,
-    .identify = identify,
-    .describe = describe,
-    .free = free_executor,
-};
-static const struct executor_ops ipc_ops = {
-    .scheme = "ipc",
-    .define = define,
-    .submit = submit,
-    .submit_chain = submit_chain,
-    .cancel = cancel,
-    .shutdown = shutdown_engine,
-    .shutdown_within = shutdown_within,
-    .identify = identify,
-    .describe = describe,
-    .free = free_executor,
-};
+#define REMOTE_OPS(scheme_name, way)                                                               \
+    {                                                                                              \
+        .scheme = (scheme_name), .define = define##way, .submit = submit##way,                     \
+        .submit_chain = submit_chain##way, .cancel = cancel, .shutdown = shutdown_engine,          \
+        .shutdown_within = shutdown_within, .identify = identify, .describe = describe,            \
+        .free = free_executor                                                                      \
+    }
 
-static const struct executor_ops *ops_of(enum client_scheme scheme) {
-    switch (scheme) {
+static const struct executor_ops tcp_ops[] = {REMOTE_OPS("tcp", ), REMOTE_OPS("tcp", _initialized)};
+static const struct executor_ops ipc_ops[] = {REMOTE_OPS("ipc", ), REMOTE_OPS("ipc", _initialized)};
+
+static const struct executor_ops *ops_of(const struct client_url *url) {
+    unsigned initialized = url->options.initializer != NULL;
+
+    switch (url->scheme) {
     case CLIENT_PROCESSES:
         return &processes_ops;
     case CLIENT_TCP:
-        return &tcp_ops;
+        return &tcp_ops[initialized];
     case CLIENT_IPC:
     case CLIENT_THREADS:
         break;
     }
-    return &ipc_ops;
+    return &ipc_ops[initialized];
 }
 
 static void apply_defaults(struct engine *engine) {
@@ -370,7 +387,7 @@ static struct engine *engine_new(struct client_url *url) {
         free(engine);
         return NULL;
     }
-    if (!executor_init(&engine->base, ops_of(url->scheme), url)) {
+    if (!executor_init(&engine->base, ops_of(url), url)) {
         (void)task_set_plain_error(FURROW_ENOMEM);
         base_wake_close(&engine->wake);
         free(engine);

@@ -92,6 +92,12 @@ void future_drop(furrow_future *future) {
     }
 }
 
+void future_drop_arguments(furrow_future *future) {
+    free_bytes(future);
+    future->task.data = future->bytes;
+    future->task.size = 0;
+}
+
 void future_take_blob(furrow_future *future, struct wire_blob *blob) {
     BASE_ASSERT(future->storage == FUTURE_BORROWED && blob->size >= WIRE_LARGE_BYTES_MIN &&
                 blob->size <= WIRE_PAYLOAD_BYTES_MAX);

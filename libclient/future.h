@@ -155,6 +155,9 @@ bool future_take_arguments(furrow_future *future, uint8_t *data, size_t size);
 /* future_take_blob makes a blob the arguments of a new future, which gets the reference. */
 void future_take_blob(furrow_future *future, struct wire_blob *blob);
 
+/* future_drop_arguments takes the arguments of a future that was not submitted yet away again. */
+void future_drop_arguments(furrow_future *future);
+
 /* future_finish is future_resolve for a future without an executor: no reference is dropped. The
  * caller has seen to it that nobody else resolves it. */
 void future_finish(furrow_future *future, enum wire_kind kind, const void *data, size_t size);

@@ -221,11 +221,14 @@ typedef struct furrow_options {
     const char *thread_name_prefix; /* `threads:`; default "furrow" */
     const char *module;             /* `processes:`: path of a task module to serve instead of this
                                 program's own functions; programs that cannot be re-executed need it */
-    const furrow_function *initializer; /* run in every worker before its first task; when it fails,
-                                           the executor is broken. Not for `tcp:` and `ipc:`, whose
-                                           workers are not this program's and may serve others too:
-                                           furrow-worker --initializer */
-    const void *initializer_args;       /* packed values, from a furrow_buffer */
+    const furrow_function *initializer; /* run once in every worker (a thread of `threads:`, else a
+                                           process) before its first task; when it fails, the executor
+                                           is broken. On `tcp:` and `ipc:` it is called by its name in
+                                           the workers, which may serve others too, before their first
+                                           task of this executor, and counts to that task's run_timeout.
+                                           A worker may call it again after tasks of very many others */
+    const void *initializer_args; /* packed values, from a furrow_buffer; on `tcp:` and `ipc:` they
+                                     travel with every task: not for much data */
     size_t initializer_args_size;
     double connect_timeout; /* `tcp:`, `ipc:`: furrow_open waits so long for the broker and fails
                                with FURROW_ETIMEOUT; 0, the default: does not wait */
@@ -266,8 +269,7 @@ FURROW_API void furrow_init(int *argc, char ***argv);
  * Errors: FURROW_EURL (with what is wrong in it), FURROW_EINVAL (a number out of range; `processes:`
  * without furrow_init or module), FURROW_ETIMEOUT, FURROW_EAUTH (a key file that can't be read, that
  * others may read too, or that holds no key; within connect_timeout also a broker that refuses the key),
- * FURROW_EUNSUPPORTED (an initializer for a broker's workers), FURROW_ENOMEM, FURROW_ESYSTEM. A broker
- * that refuses the key, at first or later, breaks the executor:
+ * FURROW_ENOMEM, FURROW_ESYSTEM. A broker that refuses the key, at first or later, breaks the executor:
  * its futures fail (FURROW_ERROR_BROKEN, code FURROW_EAUTH), and submits with FURROW_EAUTH. */
 FURROW_API furrow_executor *furrow_open(const char *url, const furrow_options *options);
 

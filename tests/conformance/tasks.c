@@ -279,6 +279,18 @@ static int was_set_up(furrow_task *task) {
                               (int64_t)atomic_load(&set_up_in_process), set_up_in_thread);
 }
 
+/* What it was at the beginning of the task. */
+static int hold_set_up(furrow_task *task) {
+    int64_t value = atomic_load(&set_up_value), in_process = atomic_load(&set_up_in_process);
+    int status = hold(task);
+
+    if (status != FURROW_OK) {
+        return status;
+    }
+    return furrow_task_return(task, "iiii", value, in_process, set_up_in_thread,
+                              (int64_t)syscall(SYS_gettid));
+}
+
 /* Counts the files "in.*" in the gate's directory, of which each running task has one. */
 static int64_t gate_inside(const char *gate) {
     DIR *dir = opendir(gate);
@@ -354,5 +366,6 @@ FURROW_TASK(crash_unpacking);
 FURROW_TASK(crash_packing);
 FURROW_TASK(set_up);
 FURROW_TASK(was_set_up);
+FURROW_TASK(hold_set_up);
 FURROW_TASK(running_peak);
 FURROW_TASK(big);

@@ -26,7 +26,9 @@ FURROW_TASK_EXTERN(crash_packing);   /* (i) -> i; the first attempt dies with it
 FURROW_TASK_EXTERN(set_up);          /* (i): an initializer; -1 fails */
 FURROW_TASK_EXTERN(was_set_up);      /* () -> [what set_up got, how often it ran in this process,
                                       in this thread] */
-FURROW_TASK_EXTERN(running_peak);    /* (gate) -> the most tasks of its kind that ran at once */
-FURROW_TASK_EXTERN(big);             /* (size) -> B of that many bytes */
+FURROW_TASK_EXTERN(
+    hold_set_up); /* (gate, i) -> the same, and the thread id, when the gate is open */
+FURROW_TASK_EXTERN(running_peak); /* (gate) -> the most tasks of its kind that ran at once */
+FURROW_TASK_EXTERN(big);          /* (size) -> B of that many bytes */
 
 #endif

@@ -323,23 +323,94 @@ static furrow_options initializer_options(furrow_buffer *args, int64_t value) {
     return options;
 }
 
+static void expect_set_up(int64_t value, int64_t in_process, int64_t in_thread) {
+    assert_int_equal(value, 1234);
+    assert_int_equal(conformance_kind == ON_THREADS ? in_thread : in_process, 1);
+}
+
 static void initializer_runs_once_in_every_worker_before_its_first_task(void **state) {
     furrow_buffer *args = must(furrow_buffer_new());
     furrow_options options = initializer_options(args, 1234);
     furrow_executor *pool = conformance_open_with(2, &options, NULL);
+    int64_t value, in_process, in_thread, threads[2];
     furrow_future *futures[20];
     (void)state;
 
     furrow_buffer_free(&args); /* it was copied */
+    for (int64_t i = 0; i < 2; i++) {
+        futures[i] = must(furrow_submit(pool, hold_set_up, "si", gate_path(), i));
+    }
+    gate_wait_started(2); /* each worker holds one: it is its first task */
+    gate_open();
+    for (int i = 0; i < 2; i++) {
+        assert_ok(furrow_future_result(futures[i], 30, "[iiii]", &value, &in_process, &in_thread,
+                                       &threads[i]));
+        expect_set_up(value, in_process, in_thread);
+        furrow_future_unref(&futures[i]);
+    }
+    assert_int_not_equal(threads[0], threads[1]);
     for (int i = 0; i < 20; i++) {
         futures[i] = must(furrow_submit(pool, was_set_up, ""));
     }
     for (int i = 0; i < 20; i++) {
-        int64_t value, in_process, in_thread;
         assert_ok(furrow_future_result(futures[i], 30, "[iii]", &value, &in_process, &in_thread));
-        assert_int_equal(value, 1234);
-        assert_int_equal(conformance_kind == ON_THREADS ? in_thread : in_process, 1);
+        expect_set_up(value, in_process, in_thread);
         furrow_future_unref(&futures[i]);
+    }
+}
+
+static void a_chunked_map_finds_its_workers_initialized(void **state) {
+    furrow_buffer *args = must(furrow_buffer_new());
+    furrow_options options = initializer_options(args, 1234);
+    furrow_executor *pool = conformance_open_with(2, &options, NULL);
+    furrow_map_options map_options = FURROW_MAP_OPTIONS_INIT;
+    furrow_input *input = must(furrow_input_range(0, 50, 1));
+    furrow_results *results;
+    int64_t value, in_process, in_thread;
+    int count = 0;
+    (void)state;
+
+    furrow_buffer_free(&args);
+    map_options.chunksize = 7;
+    results = must(furrow_map(pool, was_set_up, &map_options, &input));
+    while (furrow_results_next(results, "[iii]", &value, &in_process, &in_thread) == FURROW_OK) {
+        expect_set_up(value, in_process, in_thread);
+        count++;
+    }
+    assert_int_equal(furrow_last_status(), FURROW_EEND);
+    assert_int_equal(count, 50);
+    furrow_results_close(&results);
+    input = must(furrow_input_range(0, 50, 1));
+    results = must(furrow_map(pool, square, &map_options, &input));
+    for (int64_t i = 0; i < 50; i++) {
+        assert_ok(furrow_results_next(results, "i", &value));
+        assert_int_equal(value, i * i);
+    }
+    furrow_results_close(&results);
+}
+
+/* The arguments of the initializer, where they travel with the task's, are in nobody's way. */
+static void arguments_of_every_size_pass_an_initializer(void **state) {
+    static const size_t sizes[] = {0, 1, 40, 60, 80, 100, 300, 65000, 65500, 65536, 200000};
+    static uint8_t bytes[200000];
+    furrow_buffer *args = must(furrow_buffer_new());
+    furrow_options options = initializer_options(args, 1234);
+    furrow_executor *pool = conformance_open_with(2, &options, NULL);
+    (void)state;
+
+    furrow_buffer_free(&args);
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (uint8_t)(i * 7 + i / 251);
+    }
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        furrow_future *future = must(furrow_submit(pool, identity, "B", bytes, sizes[i]));
+        const void *got;
+        size_t size;
+
+        assert_ok(furrow_future_result(future, 30, "B", &got, &size));
+        assert_int_equal(size, sizes[i]);
+        assert_memory_equal(got, bytes, size);
+        furrow_future_unref(&future);
     }
 }
 
@@ -347,32 +418,94 @@ static void a_failing_initializer_breaks_the_pool(void **state) {
     furrow_buffer *args = must(furrow_buffer_new());
     furrow_options options = initializer_options(args, -1);
     furrow_executor *pool = conformance_open_with(1, &options, NULL);
+    furrow_future *futures[5] = {NULL};
     (void)state;
 
     furrow_buffer_free(&args);
-    furrow_future *future = furrow_submit(pool, square, "i", (int64_t)1);
-    if (future != NULL) {
-        assert_int_equal(error_of(future)->kind, FURROW_ERROR_BROKEN);
+    for (int i = 0; i < 5; i++) {
+        futures[i] = furrow_submit(pool, square, "i", (int64_t)1);
+    }
+    for (int i = 0; i < 5; i++) {
+        if (futures[i] != NULL) {
+            assert_int_equal(error_of(futures[i])->kind, FURROW_ERROR_BROKEN);
+            assert_non_null(strstr(error_of(futures[i])->message, "set_up"));
+        }
+        furrow_future_unref(&futures[i]);
     }
     wait_for(conformance_logged("set_up was told to fail") >= 1);
     assert_null(furrow_submit(pool, square, "i", (int64_t)1));
     assert_int_equal(furrow_last_status(), FURROW_EBROKEN);
     assert_non_null(strstr(furrow_last_error(), "set_up"));
+}
+
+/* ---- on the workers of a broker, which serve others too ---- */
+
+static void expect_set_up_for(furrow_executor *client, int64_t expected, int64_t times) {
+    furrow_future *future = must(furrow_submit(client, was_set_up, ""));
+    int64_t value, in_process, in_thread;
+
+    assert_ok(furrow_future_result(future, 30, "[iii]", &value, &in_process, &in_thread));
+    assert_int_equal(value, expected);
+    assert_int_equal(in_process, times);
     furrow_future_unref(&future);
 }
 
-/* The workers of a broker may serve others too; furrow-worker --initializer is theirs. */
-static void an_initializer_for_a_fleet_is_refused(void **state) {
-    furrow_buffer *args = must(furrow_buffer_new());
-    furrow_options options = initializer_options(args, 1234);
-    furrow_executor *pool = conformance_open(1);
+static void each_client_of_a_fleet_brings_its_own_initializer(void **state) {
+    furrow_buffer *args = must(furrow_buffer_new()), *more = must(furrow_buffer_new());
+    furrow_executor *plain = conformance_open(1), *first, *second;
+    furrow_options options;
     (void)state;
 
-    assert_null(furrow_open(conformance_url(), &options));
-    assert_int_equal(furrow_last_status(), FURROW_EUNSUPPORTED);
-    assert_non_null(strstr(furrow_last_error(), "furrow-worker --initializer set_up"));
+    expect_set_up_for(plain, 0, 0);
+    options = initializer_options(args, 1234);
+    first = must(furrow_open(conformance_url(), &options));
+    expect_set_up_for(first, 1234, 1);
+    options = initializer_options(more, 5678);
+    second = must(furrow_open(conformance_url(), &options));
+    expect_set_up_for(second, 5678, 2);
+    expect_set_up_for(first, 5678, 2); /* not again */
+    expect_set_up_for(plain, 5678, 2);
+    assert_ok(furrow_close(&first));
+    assert_ok(furrow_close(&second));
     furrow_buffer_free(&args);
-    expect_pool_works(pool);
+    furrow_buffer_free(&more);
+}
+
+static void one_that_fails_breaks_its_own_client_alone(void **state) {
+    furrow_buffer *args = must(furrow_buffer_new());
+    furrow_options options = initializer_options(args, -1);
+    furrow_executor *plain = conformance_open(1);
+    furrow_executor *client = must(furrow_open(conformance_url(), &options));
+    furrow_future *future = must(furrow_submit(client, square, "i", (int64_t)1));
+    (void)state;
+
+    assert_int_equal(error_of(future)->kind, FURROW_ERROR_BROKEN);
+    assert_string_equal(error_of(future)->function, "set_up");
+    assert_int_equal(error_of(future)->code, 1);
+    expect_pool_works(plain);
+    furrow_future_unref(&future);
+    assert_ok(furrow_close(&client));
+    furrow_buffer_free(&args);
+}
+
+static int of_this_program(furrow_task *task) {
+    return furrow_task_return(task, "i", (int64_t)1);
+}
+FURROW_TASK(of_this_program);
+
+static void one_that_the_workers_lack_breaks_the_pool(void **state) {
+    furrow_options options = FURROW_OPTIONS_INIT;
+    (void)state;
+
+    options.initializer = FURROW_FUNCTION(of_this_program);
+    furrow_executor *pool = conformance_open_with(1, &options, NULL);
+    furrow_future *future = must(furrow_submit(pool, square, "i", (int64_t)1));
+    assert_int_equal(error_of(future)->kind, FURROW_ERROR_BROKEN);
+    assert_int_equal(error_of(future)->code, FURROW_ENOFUNCTION);
+    assert_null(furrow_submit(pool, square, "i", (int64_t)1));
+    assert_int_equal(furrow_last_status(), FURROW_EBROKEN);
+    assert_non_null(strstr(furrow_last_error(), "of_this_program"));
+    furrow_future_unref(&future);
 }
 
 /* More than is handed on before a worker is there: what waits before that fails as well. */
@@ -641,10 +774,14 @@ static const struct conformance_row rows[] = {
     ROW(failing_replacements_break_the_pool, ON_PROCESSES),
     ROW(a_module_serves_programs_that_cannot_be_run_again, ON_PROCESSES),
     ROW(a_module_may_be_named_in_the_url, ON_PROCESSES),
-    ROW(initializer_runs_once_in_every_worker_before_its_first_task, ON_THREADS | ON_PROCESSES),
-    ROW(a_failing_initializer_breaks_the_pool, ON_THREADS | ON_PROCESSES),
-    ROW(an_initializer_for_a_fleet_is_refused, ON_REMOTE),
-    ROW(a_flood_at_a_pool_whose_initializer_fails_ends, ON_THREADS | ON_PROCESSES),
+    ROW(initializer_runs_once_in_every_worker_before_its_first_task, ON_ALL),
+    ROW(a_chunked_map_finds_its_workers_initialized, ON_ALL),
+    ROW(arguments_of_every_size_pass_an_initializer, ON_ALL),
+    ROW(a_failing_initializer_breaks_the_pool, ON_ALL),
+    ROW(a_flood_at_a_pool_whose_initializer_fails_ends, ON_ALL),
+    ROW(each_client_of_a_fleet_brings_its_own_initializer, ON_REMOTE),
+    ROW(one_that_fails_breaks_its_own_client_alone, ON_REMOTE),
+    ROW(one_that_the_workers_lack_breaks_the_pool, ON_REMOTE),
     ROW(terminate_workers, ON_PROCESSES),
     ROW(kill_workers, ON_PROCESSES),
     ROW(a_task_that_does_not_heed_is_killed_after_terminate, ON_PROCESSES),
