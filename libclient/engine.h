@@ -141,6 +141,11 @@ bool engine_poll(struct engine *engine, uint64_t until_ns);
 /* engine_step steps the client's core and carries out what it says. Not from inside itself: callbacks
  * run there. */
 void engine_step(struct engine *engine, const struct client_event *event);
+/* engine_is_strict_fleet: the executor is strict, and only a broker knows of its workers' deaths. Its
+ * tasks then run at most once, so that it hears of the first death that one of them began. */
+static inline bool engine_is_strict_fleet(const struct engine *engine) {
+    return engine->base.options.strict && engine->transport == &engine_remote;
+}
 /* engine_break ends everything with an error: at the next occasion, so that it may be called while
  * actions are carried out. The first text stays. */
 void engine_break(struct engine *engine, enum wire_kind kind, const char *format, ...)

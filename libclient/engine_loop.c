@@ -96,16 +96,34 @@ static void tell_connected(struct engine *engine, enum engine_connected state) {
     }
 }
 
+/* A worker of a broker has died with a task, and nobody else tells of it. */
+static void break_strict(struct engine *engine, const struct client_action *action) {
+    struct wire_error error = {0};
+
+    (void)wire_error_decode(action->data, action->size, &error);
+    engine_break(engine, WIRE_KIND_BROKEN, "a worker died: %.*s", (int)error.message.size,
+                 error.message.data);
+}
+
+static void resolve(struct engine *engine, const struct client_action *action) {
+    enum wire_kind kind = action->kind;
+
+    if (BASE_UNLIKELY(kind == WIRE_KIND_BROKEN && action->data != NULL)) {
+        engine_initializer_look(engine, action);
+    } else if (BASE_UNLIKELY(kind == WIRE_KIND_LOST && engine_is_strict_fleet(engine))) {
+        break_strict(engine, action);
+        kind = WIRE_KIND_BROKEN;
+    }
+    end_chain(engine, kind, action);
+}
+
 static void carry_out(struct engine *engine, const struct client_action *action) {
     switch (action->type) {
     case CLIENT_SEND:
         engine->transport->send(engine, action->message);
         break;
     case CLIENT_RESOLVE:
-        if (BASE_UNLIKELY(action->kind == WIRE_KIND_BROKEN && action->data != NULL)) {
-            engine_initializer_look(engine, action);
-        }
-        end_chain(engine, action->kind, action);
+        resolve(engine, action);
         break;
     case CLIENT_BEGAN:
         (void)future_begin(future_of_task(action->task));

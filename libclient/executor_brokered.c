@@ -21,8 +21,12 @@ static struct engine *engine_of(furrow_executor *executor) {
 
 static furrow_status define(furrow_executor *executor, struct executor_class *class_) {
     struct engine *engine = engine_of(executor);
-    int64_t index = client_class_intern(engine->core, &class_->define);
+    int64_t index;
 
+    if (engine_is_strict_fleet(engine)) {
+        class_->define.flags |= WIRE_FLAG_AT_MOST_ONCE;
+    }
+    index = client_class_intern(engine->core, &class_->define);
     if (index == -2) {
         return task_set_error(FURROW_ETOOBIG, "more than %u different kinds of tasks",
                               WIRE_CLASSES_MAX);

@@ -217,7 +217,9 @@ typedef struct furrow_options {
     int max_tasks_per_child; /* `processes:` >= 1: a process is replaced after this many tasks;
                                 default: never */
     bool strict;             /* `processes:`: the first worker that dies breaks the executor, as
-                                CPython's BrokenProcessPool; default false: it is replaced */
+                                CPython's BrokenProcessPool; default false: it is replaced. `tcp:`,
+                                `ipc:`: the first that dies or is lost with a task of this executor
+                                that had begun does so; all of them run at most once */
     const char *thread_name_prefix; /* `threads:`; default "furrow" */
     const char *module;             /* `processes:`: path of a task module to serve instead of this
                                 program's own functions; programs that cannot be re-executed need it */

@@ -767,7 +767,7 @@ static const struct conformance_row rows[] = {
     ROW(at_most_once_is_never_run_again, ON_WORKERS),
     ROW(max_attempts_bounds_the_runs, ON_WORKERS),
     ROW(an_endless_loop_is_ended_by_its_run_timeout, ON_WORKERS),
-    ROW(strict_breaks_at_the_first_death, ON_PROCESSES),
+    ROW(strict_breaks_at_the_first_death, ON_WORKERS),
     ROW(max_tasks_per_child_changes_processes, ON_PROCESSES),
     ROW(max_tasks_per_child_completes_the_backlog, ON_PROCESSES),
     ROW(max_tasks_per_child_shut_down_in_the_middle, ON_PROCESSES),
