@@ -160,7 +160,6 @@ static void adopt(struct broker_core *core, struct broker_worker *worker, struct
     base_list_push_back(&worker->leases, &task->node);
     worker->held++;
     core->leased++;
-    task->class->queue->demand->leased++;
     broker_credit_leased(task->class->queue, 1);
     broker_worker_place(core, worker);
     if ((task->flags & BROKER_TASK_CANCELLING) != 0) {

@@ -685,11 +685,13 @@ uint32_t broker_credit_room(struct broker_core *core, struct broker_queue *queue
 /* broker_credit_leased, _unleased: tasks of a queue have come under a lease, or are no longer. */
 static inline void broker_credit_leased(struct broker_queue *queue, uint32_t count) {
     queue->leased += count;
+    queue->demand->leased += count;
     queue->client->expected_bytes += (uint64_t)count * queue->value_bytes;
 }
 static inline void broker_credit_unleased(struct broker_queue *queue, uint32_t count) {
     BASE_ASSERT(queue->leased >= count);
     queue->leased -= count;
+    queue->demand->leased -= count;
     queue->client->expected_bytes -= (uint64_t)count * queue->value_bytes;
 }
 /* broker_credit_learn takes note of how large values of a queue are. */

@@ -47,7 +47,6 @@ void broker_abandon(struct broker_core *core, struct broker_task *task) {
     broker_task_drop_payload(core, task);
     broker_slot_release(core, &client->slots, task->id);
     client->task_count--;
-    task->class->queue->demand->leased--;
     broker_credit_freed(core, task->class->queue);
     task->class = NULL;
     core->leased--;

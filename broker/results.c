@@ -78,7 +78,6 @@ static void count_run(struct broker_core *core, struct broker_worker *worker, st
     }
     client = run->class->client;
     demand = run->class->queue->demand;
-    demand->leased -= run->count;
     broker_meter_roll(&demand->meter, core->now_ns);
     demand->meter.now.finished += run->count;
     worker->held -= run->count;

@@ -132,7 +132,6 @@ bool broker_lease(struct broker_core *core, struct broker_worker *worker,
     task->worker = worker;
     broker_task_set_state(task, BROKER_TASK_LEASED);
     base_list_push_back(&worker->leases, &task->node);
-    service->demand->leased++;
     broker_credit_leased(task->class->queue, 1);
     leased(core, worker, 1);
     return true;
@@ -180,7 +179,6 @@ static uint32_t lease_run(struct broker_core *core, struct broker_worker *worker
         move_front(&queue->tasks, last, &worker->leases);
         broker_ages_gone(&queue->ages, done, core->now_ns, &core->waits);
         broker_queue_taken(core, queue, done);
-        queue->demand->leased += done;
         broker_credit_leased(queue, done);
         leased(core, worker, done);
     }

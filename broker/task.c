@@ -184,9 +184,6 @@ static void detach_lease(struct broker_core *core, struct broker_task *task) {
     } else {
         core->abandoned--;
     }
-    if (task->class != NULL) {
-        task->class->queue->demand->leased--;
-    }
     broker_worker_place(core, worker);
 }
 
