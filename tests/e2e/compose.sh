@@ -220,8 +220,8 @@ stranger() {
     grep -q "$text" "$work/log" || fail "a stranger hears: $(cat "$work/log")"
     [ $(($(date +%s) - asked)) -lt 15 ] || fail "a stranger had to wait for 15 s"
 }
-docker run --rm --user 0:0 --network none -v "$work:/work" --entrypoint furrow \
-    "furrow-broker:$FURROW_TAG" keygen /work/foreign --name foreign >/dev/null 2>&1 || fail "no keys"
+docker run --rm --user 0:0 --network none -v "$work:/made" --entrypoint furrow \
+    "furrow-broker:$FURROW_TAG" keygen /made/foreign --name foreign >/dev/null 2>&1 || fail "no keys"
 cp "$work/foreign/foreign.key" "$FURROW_KEYS/foreign.key"
 chown 7700:7700 "$FURROW_KEYS/foreign.key"
 key() {
