@@ -271,6 +271,11 @@ void base_pool_detach(struct base_pool *pool) {
     }
 }
 
+bool base_pool_keeps_up(struct base_pool *pool) {
+    return atomic_load_explicit(&pool->idle, memory_order_relaxed) != 0 ||
+           !atomic_load_explicit(&pool->backlog, memory_order_relaxed);
+}
+
 void base_pool_counts(struct base_pool *pool, struct base_pool_counts *counts) {
     unsigned created;
 

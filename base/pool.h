@@ -115,6 +115,11 @@ void base_pool_detach(struct base_pool *pool);
 /* base_pool_thread_index returns the caller's index if it is one of the pool's threads, else -1. */
 int base_pool_thread_index(const struct base_pool *pool);
 
+/* base_pool_keeps_up tells, without a lock, whether works start as soon as they are submitted: a thread
+ * sleeps or looks for works, or nothing was left when one last took some. As of a moment ago: for
+ * guesses. Any thread. */
+bool base_pool_keeps_up(struct base_pool *pool);
+
 struct base_pool_counts {
     size_t queued;    /* accepted and not started */
     unsigned running; /* threads inside `run` */

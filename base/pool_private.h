@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "base/pool.h"
+#include "base/spin.h"
 
 #define BASE_POOL_LINE       64
 #define BASE_POOL_BATCH_MAX  64
@@ -65,8 +66,8 @@ struct base_pool {
     atomic_uint epoch;   /* the futex: counts wake-ups */
     atomic_uint created; /* threads[0] to threads[created - 1] are there */
     atomic_bool stopping;
-    atomic_int spin_score;    /* above 0: spinning has mostly been worth it */
-    atomic_uint spin_skipped; /* times that it was not tried */
+    atomic_bool backlog;   /* the thread that last took works left some for others */
+    struct base_spin spin; /* of threads that look out for works */
 
     /* Under the lock. */
     alignas(BASE_POOL_LINE) pthread_mutex_t lock;

@@ -319,5 +319,6 @@ struct base_work *base_pool_find(struct base_pool_thread *thread, bool *more) {
     if (work == NULL) {
         work = steal(thread, more);
     }
+    atomic_store_explicit(&pool->backlog, work != NULL && *more, memory_order_relaxed);
     return work;
 }

@@ -34,10 +34,6 @@
 
 /* How long a thread looks out for works before it sleeps, if that has been worth it lately. */
 #define SPIN_NS 4000
-/* The score counts up when something came and down when not; spinning goes on while it is above 0, and
- * is tried again now and then. */
-#define SPIN_SCORE_MAX 4
-#define SPIN_TRY_EVERY 32
 
 static __thread struct base_pool_thread *self;
 
@@ -63,15 +59,6 @@ size_t base_pool_available(struct base_pool *pool) {
 }
 
 /* ---- sleeping and waking ---- */
-
-/* Tells the processor that this is a loop that waits. */
-static inline void pause_cpu(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 
 void base_pool_wake_one(struct base_pool *pool) {
     unsigned idle = atomic_load(&pool->idle);
@@ -112,39 +99,26 @@ static bool may_end(struct base_pool *pool) {
     return end;
 }
 
-/* Whether spinning has been worth it lately: mostly, or it is time to try again. */
-static bool spin_pays(struct base_pool *pool) {
-    return atomic_load_explicit(&pool->spin_score, memory_order_relaxed) > 0 ||
-           atomic_fetch_add_explicit(&pool->spin_skipped, 1, memory_order_relaxed) %
-                   SPIN_TRY_EVERY ==
-               0;
-}
-
-/* Looks out for new works for a moment, as the one thread that searches. Falling asleep and being
- * woken costs both sides more than this moment, so it pays if works come soon after each other;
- * whether they do is learnt. Returns whether something came. */
+/* Looks out for new works for a moment, as the one thread that searches: it pays if works come soon
+ * after each other. Returns whether something came. */
 static bool spin(struct base_pool *pool) {
     unsigned idle = atomic_load(&pool->idle);
     uint64_t until_ns;
     bool found = false;
-    int score;
 
-    if (!spin_pays(pool) || (idle & BASE_POOL_SEARCHING) != 0 ||
+    if (!base_spin_pays(&pool->spin) || (idle & BASE_POOL_SEARCHING) != 0 ||
         !atomic_compare_exchange_strong(&pool->idle, &idle, idle | BASE_POOL_SEARCHING)) {
         return false;
     }
     until_ns = base_clock_ns() + SPIN_NS;
     do {
         for (int i = 0; i < 16 && !found; i++) {
-            pause_cpu();
+            base_spin_pause();
             found = base_pool_injected(pool);
         }
     } while (!found && base_clock_ns() < until_ns);
     atomic_fetch_and(&pool->idle, ~BASE_POOL_SEARCHING);
-    score = atomic_load_explicit(&pool->spin_score, memory_order_relaxed) + (found ? 1 : -1);
-    if (score >= 0 && score <= SPIN_SCORE_MAX) {
-        atomic_store_explicit(&pool->spin_score, score, memory_order_relaxed);
-    }
+    base_spin_learn(&pool->spin, found);
     return found;
 }
 

@@ -57,6 +57,12 @@ struct executor_ops {
      * the verdict. Returns whether the future is CANCELLED now. The executor stays open meanwhile. */
     bool (*cancel)(furrow_executor *executor, furrow_future *future, bool wait);
 
+    /* help is called by a thread that is about to sleep until a future is done: it may look out for that
+     * for a moment, or do some of the executor's work meanwhile, but must not block beyond deadline_ns.
+     * It may return at any time, the future done or not. The executor stays open meanwhile. NULL: there
+     * is nothing to do but sleep. */
+    void (*help)(furrow_executor *executor, const furrow_future *future, uint64_t deadline_ns);
+
     /* identify tells which session a submitted future's task is of, and its id there, or UINT64_MAX while
      * it has none. The executor stays open meanwhile. NULL: its tasks have no names. */
     void (*identify)(furrow_executor *executor, const furrow_future *future,

@@ -14,7 +14,7 @@ unsigned executor_gate_enter(furrow_executor *executor, unsigned count);
  * not freed before executor_guest_leave. False: it is gone. */
 bool executor_enter_if_open(furrow_executor *executor, uint64_t serial);
 
-/* executor_guest_leave ends what an increment of `guests` began. */
+/* executor_guest_leave ends what an increment of `guests`, or future_enter, began. */
 void executor_guest_leave(furrow_executor *executor);
 
 /* executor_in_any_callback: is this thread in a done-callback of whichever executor. */

@@ -378,6 +378,38 @@ uint64_t future_deadline(double timeout) {
     return base_clock_deadline(base_clock_ns(), timeout);
 }
 
+/* An executor is not freed before its futures are done. So the future is held first, as long as it is
+ * not done: who resolves it then sees the hold, and counts one guest more on its behalf. */
+bool future_enter(furrow_future *future, furrow_future_state last) {
+    uint64_t word = atomic_load_explicit(&future->word, memory_order_acquire);
+
+    do {
+        if ((word & FUTURE_STATE) > (uint64_t)last) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&future->word, &word, word + FUTURE_HOLD_ONE,
+                                                    memory_order_acq_rel, memory_order_acquire));
+    atomic_fetch_add(&future->executor->guests, 1);
+    word = atomic_fetch_sub_explicit(&future->word, FUTURE_HOLD_ONE, memory_order_acq_rel);
+    if ((word & FUTURE_STATE) >= FURROW_CANCELLED && (word & FUTURE_HOLDS) == FUTURE_HOLD_ONE) {
+        executor_guest_leave(future->executor);
+    }
+    return true;
+}
+
+/* Lets the executor, if it can do anything for a future that somebody waits for, do so. */
+static void let_help(furrow_future *future, uint64_t deadline_ns) {
+    furrow_executor *executor = future->executor;
+
+    if (executor == NULL || !future_enter(future, FURROW_RUNNING)) {
+        return;
+    }
+    if (executor->ops->help != NULL) {
+        executor->ops->help(executor, future, deadline_ns);
+    }
+    executor_guest_leave(executor);
+}
+
 static furrow_status sleep_until(furrow_future *future, uint64_t deadline_ns) {
     uint64_t word = atomic_load_explicit(&future->word, memory_order_acquire);
     int error = 0;
@@ -412,6 +444,7 @@ furrow_status future_wait_until(furrow_future *future, uint64_t deadline_ns) {
     if (executor_in_callback(future->executor)) {
         return FURROW_EDEADLOCK;
     }
+    let_help(future, deadline_ns);
     return sleep_until(future, deadline_ns);
 }
 

@@ -162,6 +162,11 @@ void future_drop_arguments(furrow_future *future);
  * caller has seen to it that nobody else resolves it. */
 void future_finish(furrow_future *future, enum wire_kind kind, const void *data, size_t size);
 
+/* future_enter makes this thread a guest of the future's executor (there must be one), which therefore
+ * stays open until it leaves by executor_guest_leave. Any thread that has a reference. False: the future
+ * is beyond the state `last` (FURROW_PENDING or FURROW_RUNNING), and the executor may be gone. */
+bool future_enter(furrow_future *future, furrow_future_state last);
+
 /* future_owe calls settle(object), which wakes somebody: at the end of this thread's batch if it has
  * one, else now. */
 void future_owe(void (*settle)(void *object), void *object);

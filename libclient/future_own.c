@@ -14,28 +14,6 @@
 
 /* ------------------------------------------------------------------- cancel */
 
-/* enter makes this thread a guest of the future's executor, which therefore stays open until it leaves
- * by executor_guest_leave. False: the future is beyond the state `last`, and the executor may be gone.
- *
- * An executor is not freed before its futures are done. So the future is held first, as long as it is
- * not done: who resolves it then sees the hold, and counts one guest more on its behalf. */
-static bool enter(furrow_future *future, furrow_future_state last) {
-    uint64_t word = atomic_load_explicit(&future->word, memory_order_acquire);
-
-    do {
-        if ((word & FUTURE_STATE) > (uint64_t)last) {
-            return false;
-        }
-    } while (!atomic_compare_exchange_weak_explicit(&future->word, &word, word + FUTURE_HOLD_ONE,
-                                                    memory_order_acq_rel, memory_order_acquire));
-    atomic_fetch_add(&future->executor->guests, 1);
-    word = atomic_fetch_sub_explicit(&future->word, FUTURE_HOLD_ONE, memory_order_acq_rel);
-    if ((word & FUTURE_STATE) >= FURROW_CANCELLED && (word & FUTURE_HOLDS) == FUTURE_HOLD_ONE) {
-        executor_guest_leave(future->executor);
-    }
-    return true;
-}
-
 static bool cancel(furrow_future *future, bool wait) {
     furrow_executor *executor = future->executor;
     bool cancelled;
@@ -43,7 +21,7 @@ static bool cancel(furrow_future *future, bool wait) {
     if (executor == NULL) {
         return future_cancel_now(future) || future_state(future) == FURROW_CANCELLED;
     }
-    if (!enter(future, FURROW_PENDING)) {
+    if (!future_enter(future, FURROW_PENDING)) {
         return future_state(future) == FURROW_CANCELLED;
     }
     cancelled = executor->ops->cancel(executor, future, wait);
@@ -67,7 +45,7 @@ furrow_status furrow_future_task(furrow_future *future, char *text, size_t size)
     uint64_t id;
     int length;
 
-    if (executor == NULL || !enter(future, FURROW_RUNNING)) {
+    if (executor == NULL || !future_enter(future, FURROW_RUNNING)) {
         return task_set_error(FURROW_ESTATE, executor == NULL ? "the future has no executor"
                                                               : "the future is done");
     }

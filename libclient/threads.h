@@ -11,6 +11,7 @@
 
 #include "base/heap.h"
 #include "base/pool.h"
+#include "base/spin.h"
 #include "libclient/executor.h"
 #include "task/context.h"
 
@@ -88,6 +89,7 @@ struct threads_executor {
     unsigned thread_count;
     char host[65];
     struct executor_class call_class; /* of furrow_submit_call */
+    struct base_spin result_spin;     /* of threads that wait for a result */
 
     atomic_llong husks;      /* works in the pool whose futures are done already */
     atomic_size_t retryable; /* unfinished tasks that may have to run again: the pool stays open */

@@ -586,6 +586,25 @@ static void wait_until_one_sleeps(void) {
     }
 }
 
+static void a_pool_keeps_up_unless_works_stand_behind_others(void **state) {
+    (void)state;
+    open_pool(1);
+    assert_true(base_pool_keeps_up(pool));
+    for (int i = 0; i < 3; i++) {
+        items[i].kind = BLOCK;
+        items[i].work.next = &items[i + 1].work;
+    }
+    assert_int_equal(base_pool_submit_batch(pool, &items[0].work, &items[2].work, 3), 0);
+    wait_for(&entered);
+    assert_false(base_pool_keeps_up(pool));
+    for (int i = 0; i < 3; i++) {
+        sem_post(&gate);
+    }
+    wait_until_one_sleeps();
+    assert_true(base_pool_keeps_up(pool));
+    close_pool();
+}
+
 static void a_start_that_fails_later_leaves_running_works_alone(void **state) {
     (void)state;
     open_pool_with_hooks(2);
@@ -874,6 +893,7 @@ int main(void) {
         TEST(threads_have_names_indices_and_blocked_signals),
         TEST(each_thread_starts_and_stops_once),
         TEST(a_thread_without_work_tells_before_it_sleeps),
+        TEST(a_pool_keeps_up_unless_works_stand_behind_others),
         TEST(a_start_that_fails_breaks_the_pool),
         TEST(a_start_that_fails_later_leaves_running_works_alone),
         TEST(withdraw_returns_what_has_not_started_in_order),
