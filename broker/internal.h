@@ -269,22 +269,23 @@ struct broker_worker {
     struct base_idmap claimed; /* lease -> claim */
     struct wire_writer *runs, *recalls, *interrupts;
     uint32_t slots;
-    uint32_t limit;        /* leases it may hold */
-    uint32_t held;         /* leases and claims */
-    uint32_t recall_count; /* how many to ask for besides those in `recalls` */
-    uint8_t ring;          /* enum broker_ring */
-    bool laden;            /* holds more than its slots, as offer->laden counts */
-    bool claiming;         /* has yet to say what it holds */
-    bool draining;         /* gets no more: DRAIN, or STOP */
-    bool stopped;          /* STOP was sent */
-    bool dying;            /* its supervisor told of its death */
-    bool rtt_known;
+    uint32_t limit;                 /* leases it may hold */
+    uint32_t held;                  /* leases and claims */
+    uint32_t recall_count;          /* how many to ask for besides those in `recalls` */
+    uint8_t ring;                   /* enum broker_ring */
+    bool laden;                     /* holds more than its slots, as offer->laden counts */
+    bool claiming;                  /* has yet to say what it holds */
+    bool draining;                  /* gets no more: DRAIN, or STOP */
+    bool stopped;                   /* STOP was sent */
+    bool dying;                     /* its supervisor told of its death */
     struct broker_demand *reserved; /* emptied for a task of this demand that is to run alone */
     struct broker_task *alone;      /* runs alone here */
     uint64_t mean_ns;               /* of its tasks, 0: unknown */
     uint64_t mean_bytes;            /* of their arguments and results */
     uint64_t finished;              /* so many */
-    uint64_t rtt_ns;
+    uint64_t rtt_ns;                /* the round trip; 0: unknown */
+    uint64_t rtt_window_ns;         /* the least one measured since rtt_since_ns; 0: none */
+    uint64_t rtt_since_ns;
     uint64_t probe_ns;    /* when the empty worker got a task; 0: no measurement going on */
     uint64_t progress_ns; /* when it last showed some */
     uint64_t recalled_ns; /* when it was asked to give back, and has not answered yet */

@@ -7,6 +7,7 @@
 #define HORIZON_MAX_NS (200 * BROKER_MS)
 /* The least while clients compete, since the next one's tasks stand behind what was sent ahead. */
 #define HORIZON_CROWDED_NS (250 * UINT64_C(1000))
+#define RTT_WINDOW_NS      (10 * BROKER_S)
 #define MEAN_MAX_NS        (3600 * BROKER_S)
 /* What a worker may be given ahead, in bytes of tasks and results. */
 #define AHEAD_BYTES (UINT64_C(4) << 20)
@@ -77,7 +78,8 @@ enum broker_handled broker_worker_join(struct broker_core *core, struct broker_w
     worker->limit = hello->slots;
     worker->mean_ns = 0;
     worker->rtt_ns = 0;
-    worker->rtt_known = false;
+    worker->rtt_window_ns = 0;
+    worker->rtt_since_ns = core->now_ns;
     worker->probe_ns = 0;
     worker->progress_ns = core->now_ns;
     worker->recall_count = 0;
@@ -167,13 +169,25 @@ static uint64_t ahead_ns(const struct broker_core *core, const struct broker_wor
     return horizon_ns > HORIZON_CROWDED_NS ? horizon_ns : HORIZON_CROWDED_NS;
 }
 
-/* The round trip is measured when the worker was empty: then nothing waited there. */
+/* The round trip is measured when the worker was empty: then nothing waited there. What waited on the way,
+ * because this broker or that worker had much to do, is no part of it: so it is the least of what was
+ * measured in this window or the one before, as in BBR (draft-cardwell-iccrg-bbr-congestion-control,
+ * 4.1.2). */
 static void measure_rtt(struct broker_core *core, struct broker_worker *worker, uint64_t run_ns) {
     uint64_t elapsed_ns = core->now_ns - worker->probe_ns;
-    uint64_t rtt_ns = elapsed_ns > run_ns ? elapsed_ns - run_ns : 0;
+    uint64_t rtt_ns = elapsed_ns > run_ns ? elapsed_ns - run_ns : 1;
 
-    worker->rtt_ns = worker->rtt_known ? (3 * worker->rtt_ns + rtt_ns) / 4 : rtt_ns;
-    worker->rtt_known = true;
+    if (core->now_ns - worker->rtt_since_ns >= RTT_WINDOW_NS) {
+        worker->rtt_ns = worker->rtt_window_ns;
+        worker->rtt_window_ns = 0;
+        worker->rtt_since_ns = core->now_ns;
+    }
+    if (worker->rtt_window_ns == 0 || rtt_ns < worker->rtt_window_ns) {
+        worker->rtt_window_ns = rtt_ns;
+    }
+    if (worker->rtt_ns == 0 || rtt_ns < worker->rtt_ns) {
+        worker->rtt_ns = rtt_ns;
+    }
     worker->probe_ns = 0;
 }
 

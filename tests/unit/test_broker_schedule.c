@@ -336,6 +336,63 @@ static void short_tasks_earn_credit_ahead(void **state) {
     assert_in_range(held(worker), 8, 12);
 }
 
+/* Lets a task of 0.1 ms come back from an empty worker after this round trip. */
+static void travel(struct peer *worker, struct peer *client, uint64_t rtt_ns) {
+    submit(client, 0, 100000);
+    world_flush(worker->world);
+    worker->world->now_ns += 100 * 1000 + rtt_ns;
+    assert_int_equal(finish_all(worker, 100 * 1000), 1);
+    world_flush(worker->world);
+    expect_outcome(client, 100000, WIRE_KIND_VALUE);
+}
+
+/* How many tasks of 0.1 ms an empty worker then gets. */
+static uint32_t given(struct peer *worker, struct peer *client) {
+    uint32_t count;
+
+    submit_many(client, 0, 0, 400);
+    world_flush(worker->world);
+    count = held(worker);
+    while (held(worker) > 0) {
+        worker->world->now_ns += WORLD_S; /* not to be taken for a round trip: all are slower */
+        finish_all(worker, 100 * 1000);
+        world_flush(worker->world);
+    }
+    forget_all(client);
+    return count;
+}
+
+static void what_waited_on_the_way_is_no_round_trip(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    worker = worker_join(world, 1, "f", "");
+    travel(worker, client, 5000 * 1000);
+    travel(worker, client, 2000 * 1000);
+    travel(worker, client, 50000 * 1000);
+    travel(worker, client, 50000 * 1000);
+    assert_in_range(given(worker, client), 38, 42); /* a horizon of 2 x 2 ms */
+}
+
+static void a_way_that_has_become_longer_is_noticed(void **state) {
+    struct world *world = *state;
+    struct peer *client, *worker;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    worker = worker_join(world, 1, "f", "");
+    travel(worker, client, 2000 * 1000);
+    for (int i = 0; i < 25; i++) {
+        world_pass(world, WORLD_S);
+        travel(worker, client, 5000 * 1000);
+    }
+    assert_in_range(given(worker, client), 95, 105); /* 2 x 5 ms */
+}
+
 static void credit_is_bounded(void **state) {
     struct world *world = *state;
     struct peer *client, *worker;
@@ -590,6 +647,8 @@ int main(void) {
         TEST(less_is_sent_ahead_while_clients_compete),
         TEST(a_new_worker_gets_its_slots_first),
         TEST(short_tasks_earn_credit_ahead),
+        TEST(what_waited_on_the_way_is_no_round_trip),
+        TEST(a_way_that_has_become_longer_is_noticed),
         TEST(credit_is_bounded),
         TEST(long_tasks_get_exactly_the_slots),
         TEST(large_values_are_not_asked_for_far_ahead),
