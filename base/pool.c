@@ -114,6 +114,16 @@ static int create_first(struct base_pool *pool) {
     return error;
 }
 
+/* Sees to it that there is a thread for what has been added. */
+static void man(struct base_pool *pool, unsigned created) {
+    if (atomic_load(&pool->idle) / BASE_POOL_SLEEPER > 0) {
+        base_pool_wake_one(pool);
+    }
+    if (BASE_UNLIKELY(created < pool->options.max_threads)) {
+        base_pool_grow(pool);
+    }
+}
+
 /* Takes a chain that is linked newest first. */
 static int submit(struct base_pool *pool, struct base_work *newest, struct base_work *oldest) {
     unsigned created = atomic_load_explicit(&pool->created, memory_order_relaxed);
@@ -129,12 +139,7 @@ static int submit(struct base_pool *pool, struct base_work *newest, struct base_
     if (BASE_UNLIKELY(error != 0)) {
         return error;
     }
-    if (atomic_load(&pool->idle) / BASE_POOL_SLEEPER > 0) {
-        base_pool_wake_one(pool);
-    }
-    if (BASE_UNLIKELY(created < pool->options.max_threads)) {
-        base_pool_grow(pool);
-    }
+    man(pool, created);
     return 0;
 }
 
@@ -168,6 +173,23 @@ int base_pool_submit_batch(struct base_pool *pool, struct base_work *first, stru
     if (error != 0) {
         first->next = NULL;
         reverse(last);
+    }
+    return error;
+}
+
+int base_pool_submit_ahead(struct base_pool *pool, struct base_work *first, struct base_work *last,
+                           size_t count) {
+    unsigned created = atomic_load_explicit(&pool->created, memory_order_relaxed);
+    int error = created == 0 && count > 0 ? create_first(pool) : 0;
+
+    if (count == 0 || error != 0) {
+        return error;
+    }
+    pthread_mutex_lock(&pool->lock);
+    error = base_pool_put_ahead(pool, first, last, count);
+    pthread_mutex_unlock(&pool->lock);
+    if (error == 0) {
+        man(pool, created);
     }
     return error;
 }

@@ -74,6 +74,12 @@ int base_pool_submit(struct base_pool *pool, struct base_work *work);
 int base_pool_submit_batch(struct base_pool *pool, struct base_work *first, struct base_work *last,
                            size_t count);
 
+/* base_pool_submit_ahead does the same for works that are to start before all that have not started, in
+ * their order; those that a thread has claimed already may go before them. It takes the pool's lock.
+ * Errors as above. */
+int base_pool_submit_ahead(struct base_pool *pool, struct base_work *first, struct base_work *last,
+                           size_t count);
+
 /* base_pool_withdraw takes back works that have not started: all of them, or those for which `wanted`
  * returns true. The others stay in their order. Works afterwards, before join or while it runs, from
  * any thread.

@@ -98,6 +98,11 @@ static inline bool base_pool_injected(struct base_pool *pool) {
 /* base_pool_push adds a chain, newest first. Returns 0, ESHUTDOWN or ECANCELED. Lock-free. */
 int base_pool_push(struct base_pool *pool, struct base_work *newest, struct base_work *oldest);
 
+/* base_pool_put_ahead puts a chain, in order, before all that nobody has claimed. Returns as base_pool_push
+ * does. Under the lock. */
+int base_pool_put_ahead(struct base_pool *pool, struct base_work *first, struct base_work *last,
+                        size_t count);
+
 /* base_pool_absorb moves all injected works to the ready list. Under the lock. */
 void base_pool_absorb(struct base_pool *pool);
 

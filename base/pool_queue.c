@@ -17,12 +17,17 @@ static bool is_mark(const struct base_work *head) {
     return head == &base_pool_closed_mark || head == &base_pool_broken_mark;
 }
 
+/* Why nothing is accepted any more, by the mark. */
+static int refusal(const struct base_work *mark) {
+    return mark == &base_pool_closed_mark ? ESHUTDOWN : ECANCELED;
+}
+
 int base_pool_push(struct base_pool *pool, struct base_work *newest, struct base_work *oldest) {
     struct base_work *head = atomic_load_explicit(&pool->inject, memory_order_relaxed);
 
     do {
         if (BASE_UNLIKELY(is_mark(head))) {
-            return head == &base_pool_closed_mark ? ESHUTDOWN : ECANCELED;
+            return refusal(head);
         }
         oldest->next = head;
     } while (!atomic_compare_exchange_weak(&pool->inject, &head, newest));
@@ -50,6 +55,22 @@ static struct base_work *list_pop(struct base_pool_list *list) {
         list->count--;
     }
     return work;
+}
+
+int base_pool_put_ahead(struct base_pool *pool, struct base_work *first, struct base_work *last,
+                        size_t count) {
+    const struct base_work *head = atomic_load(&pool->inject);
+
+    if (is_mark(head)) {
+        return refusal(head);
+    }
+    last->next = pool->ready.first;
+    if (pool->ready.first == NULL) {
+        pool->ready.last = last;
+    }
+    pool->ready.first = first;
+    pool->ready.count += count;
+    return 0;
 }
 
 /* Appends an injected chain, which is newest first, in its right order. */

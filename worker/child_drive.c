@@ -46,9 +46,24 @@ static struct worker_task *todo_take(struct worker_process *process, unsigned en
     return task;
 }
 
+/* Puts tasks in front of those that are there. */
+static void todo_put_ahead(struct worker_process *process, struct base_work *work, uint32_t count) {
+    unsigned next = process->todo_end - todo_count(process);
+
+    for (unsigned from = process->todo_end; from != next; from--) {
+        todo_set(process, from - 1 + count, todo_get(process, from - 1));
+    }
+    process->todo_end += count;
+    process->todo_ahead += count;
+    for (; work != NULL; work = work->next) {
+        todo_set(process, next++, worker_task_of((struct worker_run *)(void *)work));
+    }
+}
+
 static void to_pool(struct worker_process *process, struct base_work *first, struct base_work *last,
-                    uint32_t count) {
-    int error = base_pool_submit_batch(process->pool, first, last, count);
+                    uint32_t count, bool ahead) {
+    int error = ahead ? base_pool_submit_ahead(process->pool, first, last, count)
+                      : base_pool_submit_batch(process->pool, first, last, count);
 
     BASE_ASSERT(error == 0); /* all threads are there, and nobody has stopped them */
 }
@@ -64,19 +79,24 @@ static void todo_to_pool(struct worker_process *process) {
         *end = last;
         end = &last->next;
     }
+    process->todo_ahead = 0;
     if (count > 0) {
-        to_pool(process, first, last, count);
+        to_pool(process, first, last, count, false);
     }
 }
 
 void worker_drive_start(struct worker_process *process, struct base_work *first,
-                        struct base_work *last, uint32_t count) {
+                        struct base_work *last, uint32_t count, bool ahead) {
     if (!process->joining && atomic_load(&process->drive) == WORKER_DRIVE_MAIN) {
-        to_pool(process, first, last, count);
+        to_pool(process, first, last, count, ahead);
         return;
     }
     BASE_ASSERT(todo_count(process) + count <= WORKER_RING);
-    todo_put(process, first);
+    if (ahead) {
+        todo_put_ahead(process, first, count);
+    } else {
+        todo_put(process, first);
+    }
 }
 
 static bool is_withdrawn(void *user, const struct base_work *work) {
@@ -174,7 +194,7 @@ bool worker_drive_give(struct worker_process *process) {
     process->joining = false;
     atomic_store(&process->guarded, true);
     atomic_store(&process->drive, WORKER_DRIVE_LANE);
-    to_pool(process, &process->drive_work, &process->drive_work, 1);
+    to_pool(process, &process->drive_work, &process->drive_work, 1, false);
     set_timer(process, WORKER_GUARD_NS);
     watch(process);
     process->now_ns = base_clock_ns();
@@ -193,7 +213,8 @@ static bool run_group(struct worker_process *process, struct worker_lane *lane) 
     struct worker_task *task;
     bool ends = false;
 
-    worker_group_begin(&lane->group, todo_count(process));
+    worker_group_begin(&lane->group, todo_count(process), process->todo_ahead);
+    process->todo_ahead = 0;
     atomic_fetch_add(&process->groups, 1);
     atomic_store(&process->drive, WORKER_DRIVE_LANE_RUNS);
     if (!atomic_load(&process->guarded)) {

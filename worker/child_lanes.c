@@ -141,7 +141,7 @@ static struct task_outcome run_initialized(struct worker_process *process, struc
     struct task_outcome outcome;
     bool failed;
 
-    outcome = worker_initialized_run(process->initializers, lane->context, &task->session, call,
+    outcome = worker_initialized_run(process->initializers, lane->context, task->session, call,
                                      &failed, &end);
     if (failed) {
         base_log(&process->log, BASE_LOG_ERROR, "%s", end.text);

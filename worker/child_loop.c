@@ -110,10 +110,36 @@ static void carry_out(struct worker_process *process, const struct worker_action
     }
 }
 
+/* Tasks to start, in order. */
+struct starts {
+    struct base_work *first, *last;
+    uint32_t count;
+};
+
+static inline void starts_add(struct starts *starts, struct worker_task *task) {
+    struct base_work *work = &worker_run_of(task)->work;
+
+    if (starts->first == NULL) {
+        starts->first = work;
+    } else {
+        starts->last->next = work;
+    }
+    starts->last = work;
+    starts->count++;
+}
+
+static void start(struct worker_process *process, struct starts *starts, bool ahead) {
+    if (starts->count > 0) {
+        starts->last->next = NULL;
+        worker_drive_start(process, starts->first, starts->last, starts->count, ahead);
+        process->in_pool += starts->count;
+    }
+}
+
 /* Steps the core and does what it says. Tasks to start are started together. */
 static void step(struct worker_process *process, const struct worker_event *event) {
-    struct base_work *first = NULL, *last = NULL;
-    uint32_t starts = 0, withdraws = 0;
+    struct starts ahead = {0}, behind = {0};
+    uint32_t withdraws = 0;
     const struct worker_action *actions;
     size_t count;
 
@@ -121,26 +147,15 @@ static void step(struct worker_process *process, const struct worker_event *even
     actions = worker_actions(process->core, &count);
     for (size_t i = 0; i < count; i++) {
         if (BASE_LIKELY(actions[i].type == WORKER_START)) {
-            struct base_work *work = &worker_run_of(actions[i].task)->work;
-
-            if (first == NULL) {
-                first = work;
-            } else {
-                last->next = work;
-            }
-            last = work;
-            starts++;
+            starts_add(actions[i].ahead ? &ahead : &behind, actions[i].task);
         } else if (actions[i].type == WORKER_WITHDRAW) {
             withdraws++;
         } else {
             carry_out(process, &actions[i]);
         }
     }
-    if (starts > 0) {
-        last->next = NULL;
-        worker_drive_start(process, first, last, starts);
-        process->in_pool += starts;
-    }
+    start(process, &ahead, true);
+    start(process, &behind, false);
     if (withdraws > 0) {
         uint32_t noted = 0;
 

@@ -57,6 +57,7 @@ struct worker_core *worker_core_new(const struct worker_config *config, uint64_t
     link_dialer_init(&core->dialer, now_ns, config->seed);
     base_slab_init(&core->tasks, sizeof(struct worker_task), 0);
     base_slab_init(&core->limits, sizeof(struct worker_limit), 0);
+    base_map_init(&core->guests, config->seed, config->session.low);
     base_heap_init(&core->timers);
     core->results = wire_writer_new(WIRE_RESULTS);
     core->returned = wire_writer_new(WIRE_RETURNED);
@@ -81,6 +82,7 @@ void worker_core_free(struct worker_core *core) {
     while ((task = worker_next(core, &cursor)) != NULL) {
         wire_message_unref(task->message);
     }
+    worker_guests_free(core);
     worker_outgoing_drop(core);
     wire_writer_free(core->results);
     wire_writer_free(core->returned);

@@ -37,20 +37,20 @@ struct worker_limit;
  * shell's. */
 struct worker_task {
     uint64_t lease;
-    uint64_t id; /* the client's */
-    struct wire_session session;
-    const uint8_t *data;          /* arguments; as long as the task */
-    struct wire_message *message; /* the core's: keeps data alive */
+    uint64_t id;                        /* the client's */
+    const struct wire_session *session; /* likewise; as long as the task */
+    const uint8_t *data;                /* arguments; as long as the task */
+    struct wire_message *message;       /* the core's: keeps data alive */
     uint32_t size;
     uint32_t position; /* the core's */
+    uint32_t arrival;  /* likewise */
     uint16_t function; /* position in the config's list */
     uint16_t attempt;
     uint8_t flags; /* enum wire_task_flag */
     uint8_t state; /* the core's, and all below but `shell` */
     uint8_t marks;
-    uint64_t shell[6]; /* the shell's: pool node, cancel flag, ...; zeroed when the task is made */
+    uint64_t shell[7]; /* the shell's: pool node, cancel flag, ...; zeroed when the task is made */
     struct worker_limit *limit;
-    uint32_t arrival;
 };
 /* WORKER_START gives a task to the shell. WORKER_FINISHED, or WORKER_WITHDRAWN with `withdrawn`, gives
  * it back: exactly one of them, once. */
@@ -81,7 +81,8 @@ struct worker_event {
 
 enum worker_action_type {
     WORKER_SEND,      /* message; the reference is the shell's */
-    WORKER_START,     /* hand task to the pool; several in a row may be handed over together */
+    WORKER_START,     /* hand task to the pool; several in a row may be handed over together. Those
+                         `ahead` are to start before what waits there already, in their order */
     WORKER_WITHDRAW,  /* try to take task back from the pool; answer with WORKER_WITHDRAWN, in the
                          same order, before any other event */
     WORKER_INTERRUPT, /* tell the running task to end */
@@ -96,6 +97,7 @@ struct worker_action {
     enum worker_action_type type;
     struct wire_message *message;
     struct worker_task *task;
+    bool ahead;       /* START */
     bool warn;        /* LOG; LEAVE: refused for ever */
     const char *text; /* until the next step; LEAVE: NULL if all is well */
 };

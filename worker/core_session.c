@@ -237,7 +237,7 @@ static bool claim_all(const struct worker_core *core, struct claims *claims) {
     while (good && (task = worker_next(core, &cursor)) != NULL) {
         /* a condemned task has its outcome, and is among the done ones */
         good = task->state == WORKER_CONDEMNED ||
-               claim(claims, &task->session, task->lease, task->id, task->attempt);
+               claim(claims, task->session, task->lease, task->id, task->attempt);
     }
     return good;
 }

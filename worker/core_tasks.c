@@ -49,6 +49,7 @@ static void task_over(struct worker_core *core, struct worker_task *task) {
 void worker_task_drop(struct worker_core *core, struct worker_task *task) {
     core->condemned -= task->state == WORKER_CONDEMNED;
     task_over(core, task);
+    worker_guest_leave(core, worker_guest_of(task));
     base_slab_free(&core->tasks, task->position);
 }
 
@@ -86,7 +87,7 @@ static void done_push(struct worker_core *core, const struct worker_task *task, 
     *worker_done_at(core, core->done_count++) = (struct worker_done){
         .lease = task->lease,
         .id = task->id,
-        .session = task->session,
+        .session = *task->session,
         .attempt = task->attempt,
         .kills = kills,
     };
@@ -129,7 +130,8 @@ static struct worker_limit *limit_new(struct worker_core *core, struct worker_ta
 }
 
 /* NULL: no memory. */
-static struct worker_task *task_from(struct worker_core *core, const struct wire_entry *entry) {
+static struct worker_task *task_from(struct worker_core *core, struct worker_guest *guest,
+                                     const struct wire_entry *entry) {
     uint32_t index;
     struct worker_task *task = base_slab_alloc(&core->tasks, &index, NULL);
 
@@ -138,7 +140,7 @@ static struct worker_task *task_from(struct worker_core *core, const struct wire
     }
     task->lease = entry->values[0];
     task->id = entry->values[1];
-    task->session = (struct wire_session){entry->key[3], entry->key[4]};
+    task->session = &guest->session;
     task->data = entry->data;
     task->message = NULL;
     task->size = (uint32_t)entry->size;
@@ -158,38 +160,74 @@ static struct worker_task *task_from(struct worker_core *core, const struct wire
             return NULL;
         }
     }
+    guest->count++;
     return task;
 }
 
-/* Makes the tasks of the message, each with its START. False: no memory, or *fault says what is
- * wrong. */
-static bool tasks_make(struct worker_core *core, struct wire_batch *batch,
-                       struct wire_fault *fault) {
-    struct wire_entry entry;
+/* Looks at what the tasks of a group have in common, and makes their client *guest. */
+static bool group_begin(struct worker_core *core, const struct wire_entry *entry, bool others,
+                        struct worker_guest **guest, struct wire_fault *fault) {
+    struct wire_session session = {entry->key[3], entry->key[4]};
 
-    while (wire_batch_next(batch, &entry)) {
-        struct worker_task *task;
-
-        if (entry.new_group && entry.key[0] >= core->config.function_count) {
-            fault->code = WIRE_REJECT_MALFORMED;
-            (void)snprintf(fault->text, sizeof fault->text,
-                           "RUN: function: %u, and there are only %u", (unsigned)entry.key[0],
-                           core->config.function_count);
-            return false;
-        }
-        if (BASE_UNLIKELY(!welcome(core, (uint32_t)core->action_count))) {
-            if (!worker_put(core, core->returned, 1, entry.values[0], NULL, 0, NULL)) {
-                return false;
-            }
-            continue;
-        }
-        task = task_from(core, &entry);
-        if (BASE_UNLIKELY(task == NULL)) {
-            return false;
-        }
-        worker_act(core, WORKER_START)->task = task;
+    if (entry->key[0] >= core->config.function_count) {
+        fault->code = WIRE_REJECT_MALFORMED;
+        (void)snprintf(fault->text, sizeof fault->text, "RUN: function: %u, and there are only %u",
+                       (unsigned)entry->key[0], core->config.function_count);
+        return false;
+    }
+    *guest = worker_guest_enter(core, &session);
+    if (*guest == NULL) {
+        return false;
+    }
+    if (others && (*guest)->count == 1) {
+        (*guest)->ahead = core->runs;
     }
     return true;
+}
+
+/* Makes a task with its START, or gives it back. False: no memory. */
+static bool task_make(struct worker_core *core, struct worker_guest *guest,
+                      const struct wire_entry *entry) {
+    struct worker_action *start;
+    struct worker_task *task;
+
+    if (BASE_UNLIKELY(!welcome(core, (uint32_t)core->action_count))) {
+        return worker_put(core, core->returned, 1, entry->values[0], NULL, 0, NULL);
+    }
+    task = task_from(core, guest, entry);
+    if (BASE_UNLIKELY(task == NULL)) {
+        return false;
+    }
+    start = worker_act(core, WORKER_START);
+    start->task = task;
+    start->ahead = guest->ahead == core->runs;
+    return true;
+}
+
+/* Makes the tasks of the message. A client that has nothing here goes ahead of the others, as a new flow
+ * does in FQ-CoDel (RFC 8290, 4.2): how many of its tasks come at once is up to the broker, which gives
+ * each its turn. False: no memory, or *fault says what is wrong. */
+static bool tasks_make(struct worker_core *core, struct wire_batch *batch,
+                       struct wire_fault *fault) {
+    bool others = worker_held(core) > 0, good = true;
+    struct worker_guest *guest = NULL;
+    struct wire_entry entry;
+
+    core->runs++;
+    while (good && wire_batch_next(batch, &entry)) {
+        if (entry.new_group) {
+            if (guest != NULL) {
+                worker_guest_leave(core, guest);
+            }
+            guest = NULL;
+            good = group_begin(core, &entry, others, &guest, fault);
+        }
+        good = good && task_make(core, guest, &entry);
+    }
+    if (guest != NULL) {
+        worker_guest_leave(core, guest);
+    }
+    return good;
 }
 
 bool worker_tasks_run(struct worker_core *core, struct wire_batch *batch,

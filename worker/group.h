@@ -8,6 +8,9 @@
  * the one half, and sends more tasks, while the other half is run. It ends as well when outcomes of
  * GROUP_BYTES are held.
  *
+ * Tasks that were put ahead of others are a group of their own: their client has nothing else here, and
+ * probably waits for them.
+ *
  * Plain functions of their arguments. */
 #ifndef WORKER_GROUP_H
 #define WORKER_GROUP_H
@@ -39,11 +42,16 @@ static inline unsigned worker_group_fitting(unsigned count, uint64_t spent_ns, u
     return fitting < 1 ? 1 : fitting > WORKER_GROUP_MAX ? WORKER_GROUP_MAX : (unsigned)fitting;
 }
 
-/* worker_group_begin says that `waiting` tasks are there for the group and behind it. Without it a group
- * is of the usual size. */
-static inline void worker_group_begin(struct worker_group *group, unsigned waiting) {
+/* worker_group_begin says that `waiting` tasks are there for the group and behind it, of which the first
+ * `ahead` were put ahead. Without it a group is of the usual size. */
+static inline void worker_group_begin(struct worker_group *group, unsigned waiting,
+                                      unsigned ahead) {
     unsigned half = waiting / 2;
 
+    if (ahead > 0) {
+        group->size = ahead;
+        return;
+    }
     group->size = half > group->most ? group->most : half > group->usual ? half : group->usual;
 }
 

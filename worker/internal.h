@@ -3,6 +3,7 @@
  *   core.c          steps, actions, deadlines
  *   core_session.c  the link: HELLO, WELCOME, CLAIMS, acknowledgements, what comes in and goes out
  *   core_tasks.c    tasks from RUN to RESULTS
+ *   core_guests.c   whose tasks are here
  *   core_recall.c   RECALL, INTERRUPT, and leaving
  *
  * A task, from the core's point of view (when it starts the core does not know, until it runs long):
@@ -24,6 +25,7 @@
 #include "base/assert.h"
 #include "base/buffer.h"
 #include "base/heap.h"
+#include "base/map.h"
 #include "base/slab.h"
 #include "wire/link.h"
 #include "worker/core.h"
@@ -44,6 +46,18 @@ enum worker_mark {
     WORKER_OWES_ANSWER = 4, /* the no could not be written for lack of memory */
     WORKER_LONG = 8,        /* it has been running for 5 ms */
 };
+
+/* A client of whose tasks some are held. */
+struct worker_guest {
+    struct base_map_node node; /* in the core's guests */
+    struct wire_session session;
+    uint32_t count; /* its tasks that are held, and who looks at it just now */
+    uint64_t ahead; /* the RUN whose tasks of this client go ahead of what waits */
+};
+
+static inline struct worker_guest *worker_guest_of(const struct worker_task *task) {
+    return BASE_CONTAINER_OF((void *)(uintptr_t)task->session, struct worker_guest, session);
+}
 
 /* What a task with a run limit has besides. */
 struct worker_limit {
@@ -90,6 +104,8 @@ struct worker_core {
 
     struct base_slab tasks; /* all that are held: neither done nor given back */
     struct base_slab limits;
+    struct base_map guests;
+    uint64_t runs;            /* RUNs taken in */
     struct worker_done *done; /* a ring, in the order in which they stand in messages */
     uint32_t done_at, done_count, done_room;
     uint32_t arrivals;
@@ -152,6 +168,22 @@ void worker_outgoing_drop(struct worker_core *core);
 /* worker_put adds an entry to one of the core's batches, closing a full one. False: no memory. */
 bool worker_put(struct worker_core *core, struct wire_writer *writer, uint64_t key, uint64_t lease,
                 const void *data, size_t size, struct wire_blob *large);
+
+/* ---- core_guests.c ---- */
+
+/* worker_guest_enter finds or makes the guest of a session and counts one up. NULL: no memory. */
+struct worker_guest *worker_guest_enter(struct worker_core *core,
+                                        const struct wire_session *session);
+void worker_guest_end(struct worker_core *core, struct worker_guest *guest);
+/* worker_guest_leave counts one down. */
+static inline void worker_guest_leave(struct worker_core *core, struct worker_guest *guest) {
+    BASE_ASSERT(guest->count > 0);
+    if (--guest->count == 0) {
+        worker_guest_end(core, guest);
+    }
+}
+/* worker_guests_free forgets them all. */
+void worker_guests_free(struct worker_core *core);
 
 /* ---- core_tasks.c ---- */
 

@@ -43,8 +43,8 @@
  * `give` makes LANE before the lane is there to drive: it has nothing to do then but to take the next
  * work of the pool, which is `drive_work`; so nothing but the scheduler stands in between.
  *
- * `todo` is a ring. Tasks are put at its end by the driver only, and taken from its beginning by
- * compare-and-swap: by the lane, in a group, one by one, or by the main thread that has just become
+ * `todo` is a ring. Tasks are put at its end, or in front of those in it, which then move up, by the
+ * driver only, and taken from its beginning by compare-and-swap: by the lane, in a group, one by one, or by the main thread that has just become
  * the driver, all that is left. Positions only ever grow, so a lane that comes out of a long task finds
  * that there is nothing more for it.
  *
@@ -86,7 +86,7 @@
 
 /* ---- a task, as this process sees it ---- */
 
-#define WORKER_INLINE_BYTES 24
+#define WORKER_INLINE_BYTES 32
 
 enum worker_kept {
     WORKER_KEPT_INLINE,
@@ -183,10 +183,11 @@ struct worker_process {
     _Atomic(struct worker_task *) *todo; /* a ring of WORKER_RING */
 
     /* the driver's */
-    unsigned todo_end; /* in todo: one behind the last */
-    bool joining;      /* the lane shall drive as soon as it has nothing else to do */
-    uint64_t keep_ns;  /* the main thread drives until then */
-    uint64_t mean_ns;  /* of the tasks that were taken last */
+    unsigned todo_end;   /* in todo: one behind the last */
+    unsigned todo_ahead; /* so many of the first were put ahead since the last group */
+    bool joining;        /* the lane shall drive as soon as it has nothing else to do */
+    uint64_t keep_ns;    /* the main thread drives until then */
+    uint64_t mean_ns;    /* of the tasks that were taken last */
     struct worker_core *core;
     bool begun; /* the initializer is over */
     void *zmq;  /* context */
@@ -229,11 +230,11 @@ void worker_lane_tell(struct worker_process *process, struct worker_lane *lane);
 /* worker_drive_open returns 0 or an errno; worker_drive_close may be called in any case. */
 int worker_drive_open(struct worker_process *process);
 void worker_drive_close(struct worker_process *process);
-/* worker_drive_start has tasks run that the core has started, `count` of them linked by `next`; and
- * worker_drive_withdraw takes those back that are marked as withdrawn and that nobody has begun, and
+/* worker_drive_start has tasks run that the core has started, `count` of them linked by `next`, `ahead`
+ * of what waits already or behind it; and worker_drive_withdraw takes those back that are marked as withdrawn and that nobody has begun, and
  * returns them, linked by `next`. The driver. */
 void worker_drive_start(struct worker_process *process, struct base_work *first,
-                        struct base_work *last, uint32_t count);
+                        struct base_work *last, uint32_t count, bool ahead);
 struct base_work *worker_drive_withdraw(struct worker_process *process);
 /* worker_drive_give lets the lane drive, if it is time; then it returns true when the main thread is the
  * driver again. The main thread, driving. */

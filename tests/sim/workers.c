@@ -38,7 +38,8 @@ static void thread_free(struct sim *sim, struct sim_thread *thread) {
 }
 
 /* WORKER_START: the task waits for a thread. */
-static void enqueue(struct sim *sim, struct sim_worker *worker, struct worker_task *leased) {
+static void enqueue(struct sim *sim, struct sim_worker *worker, struct worker_task *leased,
+                    struct base_node *before) {
     struct sim_run *run = sim_alloc(sizeof *run);
 
     run->leased = leased;
@@ -52,7 +53,7 @@ static void enqueue(struct sim *sim, struct sim_worker *worker, struct worker_ta
         free(run);
         return;
     }
-    base_list_push_back(&worker->queue, &run->node);
+    base_list_insert_before(before, &run->node);
     worker->waiting++;
 }
 
@@ -222,6 +223,7 @@ static void carry_out(struct sim *sim, struct sim_worker *worker) {
     bool killed = false;
     size_t count;
     const struct worker_action *actions = worker_actions(worker->core, &count);
+    struct base_node *waits = worker->queue.root.next; /* already */
 
     for (size_t i = 0; i < count; i++) {
         const struct worker_action *action = &actions[i];
@@ -232,7 +234,7 @@ static void carry_out(struct sim *sim, struct sim_worker *worker) {
             wire_message_unref(action->message);
             break;
         case WORKER_START:
-            enqueue(sim, worker, action->task);
+            enqueue(sim, worker, action->task, action->ahead ? waits : &worker->queue.root);
             break;
         case WORKER_WITHDRAW:
             sim_array_add(&withdrawals, action->task);

@@ -680,6 +680,43 @@ static void withdraw_leaves_the_unwanted_in_their_order(void **state) {
     assert_int_equal(order[250], 500);
 }
 
+static void works_put_ahead_start_first_in_their_order(void **state) {
+    static const int expected[] = {4, 5, 6, 1, 2, 3};
+
+    (void)state;
+    open_pool(1);
+    submit(0, BLOCK);
+    wait_for(&entered);
+    for (int i = 1; i <= 3; i++) {
+        submit(i, COUNT);
+    }
+    for (int i = 4; i <= 6; i++) {
+        items[i].kind = COUNT;
+        items[i].number = i;
+        items[i].work.next = &items[i + 1].work;
+    }
+    assert_int_equal(base_pool_submit_ahead(pool, &items[4].work, &items[6].work, 3), 0);
+    sem_post(&gate);
+    close_pool();
+    assert_int_equal(atomic_load(&order_count), 6);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(order[i], expected[i]);
+    }
+}
+
+static void works_put_ahead_have_a_thread_made_and_are_refused_as_others_are(void **state) {
+    (void)state;
+    open_pool(2);
+    items[0].kind = COUNT;
+    assert_int_equal(base_pool_submit_ahead(pool, &items[0].work, &items[0].work, 1), 0);
+    wait_for(&finished);
+    assert_int_equal(base_pool_submit_ahead(pool, NULL, NULL, 0), 0);
+    base_pool_stop(pool);
+    assert_int_equal(base_pool_submit_ahead(pool, &items[1].work, &items[1].work, 1), ESHUTDOWN);
+    close_pool();
+    assert_int_equal(atomic_load(&items[0].ran), 1);
+}
+
 static void withdraw_amid_running_works_loses_and_doubles_none(void **state) {
     int withdrawn = 0;
 
@@ -898,6 +935,8 @@ int main(void) {
         TEST(a_start_that_fails_later_leaves_running_works_alone),
         TEST(withdraw_returns_what_has_not_started_in_order),
         TEST(withdraw_leaves_the_unwanted_in_their_order),
+        TEST(works_put_ahead_start_first_in_their_order),
+        TEST(works_put_ahead_have_a_thread_made_and_are_refused_as_others_are),
         TEST(withdraw_amid_running_works_loses_and_doubles_none),
         TEST(a_stopped_pool_finishes_what_is_queued_and_refuses_more),
         TEST(a_pool_that_never_had_a_thread_can_be_freed),

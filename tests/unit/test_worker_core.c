@@ -220,13 +220,40 @@ static void tasks_start_in_order_with_their_arguments(void **state) {
         assert_int_equal(task->id, 1010 + i);
         assert_int_equal(task->function, 2);
         assert_int_equal(task->attempt, 1);
-        assert_int_equal(task->session.high, 8);
-        assert_int_equal(task->session.low, 9);
+        assert_int_equal(task->session->high, 8);
+        assert_int_equal(task->session->low, 9);
         assert_int_equal(task->size, 9);
         assert_int_equal(task->data[8], 10 + i);
     }
     world_flush(world);
     world_nothing(world);
+}
+
+static void a_client_that_has_nothing_here_goes_ahead(void **state) {
+    struct world *world = *state;
+
+    world_run_of(world, 1, 10, 3); /* the only one: there is nothing to be ahead of */
+    world_run_of(world, 1, 13, 1);
+    world_run_of(world, 2, 20, 2);
+    world_run_of(world, 2, 22, 1); /* behind its own, that have not been run yet */
+    world_run_of(world, 1, 14, 1);
+    world_run_of(world, 3, 30, 1);
+    assert_int_equal(world->started_count, 9);
+    for (uint32_t i = 0; i < 9; i++) {
+        uint64_t lease = world->started[i]->lease;
+
+        assert_int_equal(world->ahead[i], lease == 20 || lease == 21 || lease == 30);
+    }
+    world_finish(world, 20, VALUE);
+    world_finish(world, 21, VALUE);
+    world_run_of(world, 2, 23, 1);
+    assert_false(world->ahead[9]);
+    world_finish(world, 22, VALUE);
+    world_finish(world, 23, VALUE);
+    world_run_of(world, 2, 24, 1); /* all that it had is done */
+    assert_true(world->ahead[10]);
+    world_flush(world);
+    world_acknowledge(world);
 }
 
 static void results_of_one_round_go_out_together(void **state) {
@@ -907,6 +934,7 @@ int main(void) {
         TEST(many_messages_are_acknowledged_by_a_heartbeat),
         TEST(what_is_malformed_or_not_for_workers_is_rejected),
         TEST(tasks_start_in_order_with_their_arguments),
+        TEST(a_client_that_has_nothing_here_goes_ahead),
         TEST(results_of_one_round_go_out_together),
         TEST(a_large_result_is_not_copied),
         BEGUN(a_result_over_the_brokers_limit_is_rejected),

@@ -14,7 +14,7 @@ static unsigned run(struct worker_group *group, unsigned waiting, uint64_t task_
     unsigned count = 0;
     bool ends = false;
 
-    worker_group_begin(group, waiting);
+    worker_group_begin(group, waiting, 0);
     while (!ends && count < waiting) {
         ends = worker_group_add(group, bytes);
         count++;
@@ -53,6 +53,17 @@ static void few_tasks_are_not_cut_smaller_than_usual(void **state) {
 
     assert_int_equal(run(&group, 40, 3000, 0), 33); /* 100 us */
     assert_int_equal(run(&group, 5, 3000, 0), 5);
+}
+
+static void what_was_put_ahead_is_a_group_of_its_own(void **state) {
+    struct worker_group group = used_to(3000);
+    (void)state;
+
+    worker_group_begin(&group, 1000, 2);
+    assert_false(worker_group_add(&group, 0));
+    assert_true(worker_group_add(&group, 0));
+    worker_group_end(&group, 6000);
+    assert_int_equal(run(&group, 1000, 3000, 0), 100);
 }
 
 static void without_a_view_of_the_queue_a_group_is_usual(void **state) {
@@ -106,6 +117,7 @@ int main(void) {
         cmocka_unit_test(a_first_task_is_a_group_of_its_own),
         cmocka_unit_test(results_are_held_while_as_much_again_stands_behind),
         cmocka_unit_test(few_tasks_are_not_cut_smaller_than_usual),
+        cmocka_unit_test(what_was_put_ahead_is_a_group_of_its_own),
         cmocka_unit_test(without_a_view_of_the_queue_a_group_is_usual),
         cmocka_unit_test(long_tasks_go_out_one_by_one),
         cmocka_unit_test(no_ops_fill_a_message),

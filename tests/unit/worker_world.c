@@ -89,6 +89,7 @@ static void carry_out(struct world *world, const struct worker_action *action) {
             assert_true(action->task->shell[w] == 0);
         }
         world->running[world->started_count] = false;
+        world->ahead[world->started_count] = action->ahead;
         world->started[world->started_count++] = action->task;
         break;
     case WORKER_WITHDRAW:
@@ -210,10 +211,8 @@ void world_connect(struct world *world) {
     world_nothing(world);
 }
 
-struct wire_message *world_run_message(uint64_t lease, uint32_t count, uint32_t function,
-                                       uint64_t run_ms) {
+static struct wire_message *run_message(uint64_t lease, uint32_t count, const uint64_t *key) {
     struct wire_writer *writer = wire_writer_new(WIRE_RUN);
-    const uint64_t key[] = {function, 0, run_ms, 8, 9};
     struct wire_message *message;
 
     assert_non_null(writer);
@@ -230,6 +229,19 @@ struct wire_message *world_run_message(uint64_t lease, uint32_t count, uint32_t 
     message = wire_writer_finish(writer, NULL);
     wire_writer_free(writer);
     return message;
+}
+
+struct wire_message *world_run_message(uint64_t lease, uint32_t count, uint32_t function,
+                                       uint64_t run_ms) {
+    const uint64_t key[] = {function, 0, run_ms, 8, 9};
+
+    return run_message(lease, count, key);
+}
+
+void world_run_of(struct world *world, uint64_t client, uint64_t lease, uint32_t count) {
+    const uint64_t key[] = {0, 0, 0, 8, client};
+
+    world_post(world, run_message(lease, count, key));
 }
 
 void world_run(struct world *world, uint64_t lease, uint32_t count) {

@@ -24,6 +24,7 @@ struct world {
     struct worker_task *started[WORLD_TASKS]; /* in order; NULL once finished or withdrawn */
     uint32_t started_count;
     bool running[WORLD_TASKS]; /* can't be withdrawn any more */
+    bool ahead[WORLD_TASKS];   /* were to start before the others */
     struct worker_task *interrupted[16];
     uint32_t interrupted_count;
     uint32_t reconnects, kills, retiring, leaves, warnings;
@@ -54,6 +55,8 @@ void world_connect(struct world *world);
 struct wire_message *world_run_message(uint64_t lease, uint32_t count, uint32_t function,
                                        uint64_t run_ms);
 void world_run(struct world *world, uint64_t lease, uint32_t count);
+/* world_run_of does so for a client, by the lower half of its session (which is 9 elsewhere). */
+void world_run_of(struct world *world, uint64_t client, uint64_t lease, uint32_t count);
 void world_batch(struct world *world, enum wire_type type, uint64_t extra, const uint64_t *leases,
                  uint32_t count);
 /* world_take takes the next message that the worker sent and checks its type; what is sequenced must
