@@ -9,8 +9,8 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "base/blocks.h"
 #include "base/clock.h"
-#include "base/huge.h"
 #include "base/wake.h"
 #include "broker/zap.h"
 #include "wire/zmq.h"
@@ -40,7 +40,7 @@ enum request { REQUEST_NONE, REQUEST_DRAIN, REQUEST_STOP };
 struct broker_shell {
     struct broker_shell_options options;
     struct broker_core *core;
-    struct base_huge huge; /* the core's records */
+    struct base_blocks blocks; /* the core's records */
     void *context, *router;
     struct broker_zap zap;
     struct base_wake wake;
@@ -101,8 +101,8 @@ struct broker_shell *broker_shell_open(const struct broker_shell_options *option
     atomic_init(&shell->request, REQUEST_NONE);
     snprintf(error, error_bytes, "no memory");
     shell->endpoints = calloc(options->endpoint_count, sizeof *shell->endpoints);
-    base_huge_init(&shell->huge);
-    shell->options.config.memory = &shell->huge.memory;
+    base_blocks_init(&shell->blocks);
+    shell->options.config.memory = &shell->blocks.memory;
     shell->core = broker_new(&shell->options.config, shell->now_ns);
     shell->context = zmq_ctx_new();
     if (shell->endpoints == NULL || shell->core == NULL || shell->context == NULL) {
@@ -150,7 +150,7 @@ void broker_shell_close(struct broker_shell *shell) {
         return;
     }
     broker_free(shell->core);
-    base_huge_fini(&shell->huge);
+    base_blocks_fini(&shell->blocks);
     if (shell->router != NULL) {
         remove_files(shell);
         zmq_close(shell->router);

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/huge.h"
+#include "base/blocks.h"
 #include "broker/core.h"
 #include "wire/link.h"
 
@@ -30,7 +30,7 @@ struct peer {
 
 struct bench {
     struct broker_core *core;
-    struct base_huge huge;
+    struct base_blocks blocks;
     struct peer *peers[PEERS_MAX];
     uint32_t client_count, worker_count;
     uint64_t now_ns; /* virtual */
@@ -241,8 +241,8 @@ static void begin(struct bench *bench, uint32_t batch, uint32_t payload) {
     struct broker_config config = {.epoch = 1, .seed = 1, .host = "bench"};
 
     memset(bench, 0, sizeof *bench);
-    base_huge_init(&bench->huge);
-    config.memory = &bench->huge.memory;
+    base_blocks_init(&bench->blocks);
+    config.memory = &bench->blocks.memory;
     broker_config_default(&config);
     bench->now_ns = 1000000000;
     bench->core = broker_new(&config, bench->now_ns);
@@ -262,7 +262,7 @@ static void end(struct bench *bench) {
         free(bench->peers[i]);
     }
     broker_free(bench->core);
-    base_huge_fini(&bench->huge);
+    base_blocks_fini(&bench->blocks);
 }
 
 static void report(const struct bench *bench, const char *name, uint64_t tasks) {
