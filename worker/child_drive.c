@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -242,6 +243,9 @@ void worker_drive_lane(struct worker_process *process) {
             break;
         }
         if (todo_count(process) > 0) {
+            /* What woke up to take the results, or to bring more, goes first: the system would let it
+             * wait for as long as this thread has its slice. */
+            (void)sched_yield();
             if (!run_group(process, &process->lanes[0])) {
                 return;
             }
