@@ -72,8 +72,8 @@ static uint64_t hand_bytes(const struct broker_client *client) {
 bool broker_credit_use(struct broker_core *core, struct broker_client *client, uint32_t tasks,
                        uint64_t bytes) {
     bool fits = tasks <= hand_tasks(client) && bytes <= hand_bytes(client);
-    /* A client may have given up a task while the connection was down, of which this end knows
-     * nothing: so one that owes nothing is believed that it has none here. */
+    /* A client may have given up some of its tasks while the connection was down, of which this end
+     * knows nothing: so one that owes nothing is believed that it has none here. */
     bool alone = tasks == 1 && hand_tasks(client) > 0 &&
                  (client->task_count == 0 || client->sent_bytes <= client->granted_bytes);
 
@@ -148,6 +148,11 @@ void broker_credit_grant(struct broker_core *core, struct broker_client *client)
     more_bytes =
         portion(&bytes, in_hand_bytes, client->task_bytes + client->task_count * BROKER_TASK_BYTES);
     grant(core, client, more_tasks, least(more_bytes, room_bytes));
+    /* What it sent beyond its credit is gone, so the next one may go alone. */
+    if (client->task_count == 0 && client->granted_bytes < client->sent_bytes) {
+        client->granted_bytes = client->sent_bytes;
+        client->credit_news = true;
+    }
     broker_owner_count(client);
     set_starved(core, client,
                 hand_tasks(client) <= tasks.window / 2 || hand_bytes(client) <= bytes.window / 2);

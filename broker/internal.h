@@ -589,8 +589,9 @@ bool broker_session_post(struct broker_session *session, struct wire_message *me
 bool broker_session_stop(struct broker_core *core, struct broker_session *session);
 void broker_session_flush(struct broker_core *core, struct broker_session *session);
 void broker_session_timer(struct broker_core *core, struct broker_session *session);
-/* broker_session_end ends a session that its key may no longer have. */
-void broker_session_end(struct broker_core *core, struct broker_session *session);
+/* broker_session_end ends a session and all that it has here. UNKNOWN has the peer say HELLO again,
+ * with which it registers anew, or is refused for good. */
+void broker_session_end(struct broker_core *core, struct broker_session *session, const char *why);
 /* broker_session_init begins a session of a HELLO; false: no memory, and nothing is left of it. */
 bool broker_session_init(struct broker_core *core, struct broker_session *session,
                          const struct wire_hello *hello);

@@ -140,7 +140,7 @@ void broker_owner_authorize(struct broker_core *core, const struct broker_identi
         left--;
         next = left > 0 ? base_list_next(&owner->sessions, node) : NULL;
         if (!broker_may(identity, session->role)) {
-            broker_session_end(core, session);
+            broker_session_end(core, session, "its key is no longer allowed to");
         } else {
             broker_session_dirty(core, session); /* it may have more, or less */
         }

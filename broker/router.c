@@ -111,6 +111,14 @@ static enum broker_handled handle(struct broker_core *core, struct broker_sessio
     return rule->handler(core, session, message, fault);
 }
 
+/* A client whose SUBMIT is over a limit reckons in another way than we do: both begin anew, or its tasks
+ * would never end (docs/protocol.md section 5). */
+static bool ends_session(const struct broker_session *session, const struct wire_envelope *envelope,
+                         const struct wire_fault *fault) {
+    return session->role == WIRE_CLIENT && envelope->type == WIRE_SUBMIT &&
+           fault->code == WIRE_REJECT_LIMIT;
+}
+
 /* A message that is next in order, or outside of it. */
 static void deliver(struct broker_core *core, struct broker_session *session,
                     const struct wire_envelope *envelope, struct wire_message *message) {
@@ -122,7 +130,11 @@ static void deliver(struct broker_core *core, struct broker_session *session,
         break;
     case BROKER_REFUSED:
         broker_reject(core, session->address, session, envelope->type, &fault);
-        broker_session_dirty(core, session);
+        if (ends_session(session, envelope, &fault)) {
+            broker_session_end(core, session, "it is to register anew");
+        } else {
+            broker_session_dirty(core, session);
+        }
         break;
     case BROKER_NOMEM:
         broker_starve(core);

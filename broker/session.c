@@ -325,10 +325,9 @@ void broker_hello(struct broker_core *core, const struct broker_event *event) {
     wire_hello_fini(&hello);
 }
 
-/* UNKNOWN has the peer say HELLO again, which is then refused for good. */
-void broker_session_end(struct broker_core *core, struct broker_session *session) {
-    broker_log(core, true, "%s pid %lld on %s: its key is no longer allowed to", session->name,
-               (long long)session->pid, session->host);
+void broker_session_end(struct broker_core *core, struct broker_session *session, const char *why) {
+    broker_log(core, true, "%s pid %lld on %s: %s", session->name, (long long)session->pid,
+               session->host, why);
     broker_session_mark(core, session, wire_plain_encode(WIRE_UNKNOWN));
     lose(core, session, BROKER_LOSS_REVOKED);
 }

@@ -71,6 +71,29 @@ static void over_quota(struct broker_core *core, struct broker_task *task) {
     broker_task_fail(core, task, WIRE_KIND_REJECTED, &error);
 }
 
+/* A task whose class is not there, since its DEFINE was refused. */
+static enum broker_handled without_class(struct broker_core *core, struct broker_client *client,
+                                         const struct wire_entry *entry) {
+    static const char text[] = "its class is not defined: the broker has refused the DEFINE of it";
+    const struct wire_error error = {
+        .message = {text, sizeof text - 1},
+        .host = broker_text_of(core->config.host),
+        .pid = core->config.pid,
+        .attempt = (uint32_t)entry->key[1],
+    };
+    const uint64_t kind = WIRE_KIND_REJECTED;
+
+    base_buffer_clear(&core->scratch);
+    if (!wire_error_encode(&error, &core->scratch) ||
+        !broker_session_put(core, &client->session, &client->outcomes, WIRE_OUTCOMES, &kind,
+                            &entry->values[0], core->scratch.data, core->scratch.size, NULL)) {
+        return BROKER_NOMEM;
+    }
+    core->stats.submitted++;
+    core->stats.failed++;
+    return BROKER_DONE;
+}
+
 static enum broker_handled submit_one(struct broker_core *core, struct broker_class *class,
                                       const struct wire_entry *entry) {
     struct broker_task *task = broker_task_new(core, class, entry);
@@ -176,14 +199,8 @@ static inline bool submit_short(struct broker_core *core, struct run *run,
 
 /* Whether nothing from this entry on can be refused, so that the long way, whose effects can't be taken
  * back, may be gone. False: *fault. */
-static bool check_rest(const struct broker_client *client, struct wire_batch batch,
-                       struct wire_entry entry, struct wire_fault *fault) {
+static bool check_rest(struct wire_batch batch, struct wire_entry entry, struct wire_fault *fault) {
     do {
-        if (entry.new_group && broker_class_of(client, entry.key[0]) == NULL) {
-            broker_fault(fault, WIRE_REJECT_MALFORMED, "SUBMIT: class: %u is not defined",
-                         (unsigned)entry.key[0]);
-            return false;
-        }
         if ((uint32_t)entry.values[0] >= BROKER_SLOTS_MAX) {
             broker_fault(fault, WIRE_REJECT_LIMIT, "SUBMIT: id: its slot is not below %u",
                          BROKER_SLOTS_MAX);
@@ -222,22 +239,19 @@ static enum broker_handled submit_all(struct broker_core *core, struct broker_cl
         if (BASE_UNLIKELY(entry.new_group)) {
             count_run(core, &run);
             run.class = broker_class_of(client, entry.key[0]);
-            if (run.class == NULL) {
-                broker_fault(fault, WIRE_REJECT_MALFORMED, "SUBMIT: class: %u is not defined",
-                             (unsigned)entry.key[0]);
-                return BROKER_REFUSED;
-            }
-            plain = run.class->queue_ns == 0 && !wire_past_resent(entry.key[2]);
+            plain =
+                run.class != NULL && run.class->queue_ns == 0 && !wire_past_resent(entry.key[2]);
         }
         if (BASE_LIKELY(plain) && BASE_LIKELY(submit_short(core, &run, &entry))) {
             continue;
         }
         count_run(core, &run);
-        if (!checked && !check_rest(client, *batch, entry, fault)) {
+        if (!checked && !check_rest(*batch, entry, fault)) {
             return BROKER_REFUSED;
         }
         checked = true;
-        handled = submit_one(core, run.class, &entry);
+        handled = run.class != NULL ? submit_one(core, run.class, &entry)
+                                    : without_class(core, client, &entry);
     }
     count_run(core, &run);
     return handled;

@@ -256,9 +256,9 @@ static void resolve_expired(struct client_core *core, const struct expired *expi
     char text[128];
     int length = snprintf(text, sizeof text, "not started within %llu ms: %s",
                           (unsigned long long)cls->define.queue_ms,
-                          client_connected(core)    ? "the broker takes no more tasks now"
-                          : core->dialer.epoch == 0 ? "no broker answered"
-                                                    : "the connection to the broker is lost");
+                          client_connected(core) ? "the broker takes no more tasks now"
+                          : core->round == 1     ? "no broker answered"
+                                                 : "the connection to the broker is lost");
 
     BASE_ASSERT(length > 0 && (size_t)length < sizeof text);
     error.message = (struct wire_text){text, (size_t)length};
@@ -278,6 +278,7 @@ static void resolve_expired(struct client_core *core, const struct expired *expi
  * is not due before some time has passed. */
 static void expire(struct client_core *core, uint64_t now_ns) {
     struct expiry expiry = {.count = 0, .next_ns = UINT64_MAX};
+    uint32_t had = core->sent_count;
 
     if (!client_reserve(core, EXPIRED_MAX)) {
         core->expiry_ns = now_ns + CLIENT_RETRY_NS;
@@ -286,6 +287,10 @@ static void expire(struct client_core *core, uint64_t now_ns) {
     expire_list(core, now_ns, &core->waiting, &expiry);
     if (!client_connected(core)) {
         expire_list(core, now_ns, &core->sent, &expiry);
+        if (had > 0 && core->sent_count == 0) {
+            /* The broker may have them all, and have run out of credit for us by that. */
+            link_dialer_renew(&core->dialer, now_ns);
+        }
     }
     core->expiry_ns = expiry.next_ns;
     if (expiry.next_ns > now_ns && expiry.next_ns < now_ns + expiry.seen * CLIENT_SCAN_NS) {

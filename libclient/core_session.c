@@ -167,21 +167,32 @@ static void handle_welcome(struct client_core *core, uint64_t now_ns,
     resend(core, count);
 }
 
+/* Whether there is no use in going on. A SUBMIT that the broker can't read comes back as often as it is
+ * sent, and which tasks were in it is not known: so all of them end, rather than some never. */
+static bool is_final(const struct client_core *core, const struct wire_reject *reject) {
+    switch (reject->about) {
+    case WIRE_HELLO:
+        return !client_connected(core) &&
+               (reject->code == WIRE_REJECT_ROLE || reject->code == WIRE_REJECT_VERSION ||
+                reject->code == WIRE_REJECT_AUTH);
+    case WIRE_SUBMIT:
+        return reject->code == WIRE_REJECT_MALFORMED || reject->code == WIRE_REJECT_TYPE;
+    default:
+        return false;
+    }
+}
+
 static void handle_reject(struct client_core *core, const struct wire_message *message) {
     struct wire_reject reject;
     struct wire_fault fault;
-    bool final;
 
     if (!wire_reject_decode(message, &reject, &fault)) {
         client_log(core, true, "malformed REJECT from the broker: %s", fault.text);
         return;
     }
-    final = reject.about == WIRE_HELLO &&
-            (reject.code == WIRE_REJECT_ROLE || reject.code == WIRE_REJECT_VERSION ||
-             reject.code == WIRE_REJECT_AUTH);
     client_log(core, true, "the broker rejected %s (code %u): %.*s", wire_type_name(reject.about),
                (unsigned)reject.code, (int)reject.text.size, reject.text.data);
-    if (final && !client_connected(core) && core->dialer.state != LINK_REFUSED) {
+    if (is_final(core, &reject) && core->dialer.state != LINK_REFUSED) {
         struct client_action *action = client_act(core, CLIENT_REFUSED);
 
         link_dialer_refused(&core->dialer);

@@ -5,12 +5,17 @@
 /* Submitting, and what comes back. These are the paths that every task takes: see core_private.h for
  * the states. */
 
+static bool fits(const struct client_core *core, const struct client_task *task) {
+    return core->used_bytes + task->size <= core->credit_bytes;
+}
+
+/* One task larger than all the credit there is may go alone, unless the one before it did so and no
+ * credit has come since (docs/protocol.md section 5). */
 static bool has_credit(const struct client_core *core, const struct client_task *task) {
     if (core->used_tasks >= core->credit_tasks) {
         return false;
     }
-    /* One task larger than all the credit there is may go alone (docs/protocol.md section 3.1). */
-    return core->used_bytes + task->size <= core->credit_bytes || core->sent_count == 0;
+    return fits(core, task) || (core->sent_count == 0 && core->used_bytes <= core->credit_bytes);
 }
 
 /* Makes a message of the batch that has formed. False: no memory. */
@@ -69,6 +74,11 @@ static bool send_task(struct client_core *core, uint64_t now_ns, struct client_t
     struct client_class *cls = client_class_at(core, task->class_index);
 
     if (!has_credit(core, task)) {
+        return false;
+    }
+    /* What has been given up since it was put into a batch is still there: alone means none of it. */
+    if (BASE_UNLIKELY(!fits(core, task)) && !finish_batch(core, now_ns)) {
+        client_starve(core, now_ns);
         return false;
     }
     if (BASE_UNLIKELY(cls->round != core->round) && !client_class_define(core, now_ns, cls)) {

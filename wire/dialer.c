@@ -153,14 +153,17 @@ bool link_dialer_welcomed(struct link_dialer *dialer, uint64_t now_ns,
         up(dialer, now_ns, welcome);
         return false;
     }
-    /* A broker that wants to go on with what never was: ask for a new stream with the next HELLO,
-     * which comes when it would have come without an answer. */
+    /* A broker that wants to go on with what never was. */
+    link_dialer_renew(dialer, now_ns);
+    return false;
+}
+
+void link_dialer_renew(struct link_dialer *dialer, uint64_t now_ns) {
     dialer->epoch = 0;
-    link_stream(link, now_ns, 0);
+    link_stream(&dialer->link, now_ns, 0);
     if (dialer->state == LINK_UP) {
         link_dialer_lost(dialer, now_ns);
     }
-    return false;
 }
 
 void link_dialer_refused(struct link_dialer *dialer) {

@@ -142,6 +142,8 @@ void link_dialer_lost(struct link_dialer *dialer, uint64_t now_ns);
  * whether the dialer is UP. */
 bool link_dialer_welcomed(struct link_dialer *dialer, uint64_t now_ns,
                           const struct wire_welcome *welcome, uint32_t *resend);
+/* link_dialer_renew has the next HELLO ask for a new stream, though the broker may know the old one. */
+void link_dialer_renew(struct link_dialer *dialer, uint64_t now_ns);
 void link_dialer_refused(struct link_dialer *dialer);
 /* link_dialer_no_room: COMING has announced what there is no memory for. The transport breaks when it
  * comes, so HELLO is due at once, over a new connection, and a COMING that says so right behind it. */

@@ -255,6 +255,19 @@ static void count_single(struct sim *sim, uint32_t type) {
     }
 }
 
+/* Our clients give a broker no reason to refuse their tasks. */
+static void check_reject(struct sim *sim, const struct sim_endpoint *end,
+                         const struct wire_message *message) {
+    struct wire_reject reject;
+    struct wire_fault fault;
+
+    if (wire_reject_decode(message, &reject, &fault) && reject.about == WIRE_SUBMIT &&
+        reject.code != WIRE_REJECT_DRAINING) {
+        sim_fail(sim, "tasks of %s are refused: %.*s", end->name, (int)reject.text.size,
+                 reject.text.data);
+    }
+}
+
 void sim_model_broker_sends(struct sim *sim, struct sim_endpoint *end,
                             const struct wire_message *message) {
     struct wire_envelope envelope;
@@ -266,6 +279,9 @@ void sim_model_broker_sends(struct sim *sim, struct sim_endpoint *end,
         return;
     }
     count_single(sim, envelope.type);
+    if (envelope.type == WIRE_REJECT) {
+        check_reject(sim, end, message);
+    }
     if (envelope.type == WIRE_WELCOME && wire_welcome_decode(message, &welcome, &fault)) {
         end->known = true;
         if (welcome.resumed) {

@@ -137,6 +137,12 @@ static void no_more_bytes_leave_than_credit_allows_but_one_may_go_alone(void **s
     w->tasks[3].task.size = sizeof much;
     step(w, &(struct client_event){.type = CLIENT_SUBMIT, .task = task_at(w, 3)});
     flush(w);
+    assert_int_equal(w->submit_count, 3); /* not before the broker has let the 24 bytes go */
+    credit(w, PLENTY, 24);
+    flush(w);
+    assert_int_equal(w->submit_count, 4);
+    submit(w, 4, 1);
+    flush(w);
     assert_int_equal(w->submit_count, 4);
     world_free(w);
 }

@@ -122,6 +122,28 @@ static void a_final_refusal_is_told_with_its_reason(void **state) {
     world_free(w);
 }
 
+/* Which tasks were in it can't be told, so none may be left waiting for ever. */
+static void a_submit_that_the_broker_can_not_read_is_final(void **state) {
+    struct world *w = connected_world(PLENTY, PLENTY);
+    struct wire_reject reject = {
+        .about = WIRE_SUBMIT, .code = WIRE_REJECT_DRAINING, .text = {"stopping", 8}};
+
+    (void)state;
+    submit(w, 0, 2);
+    flush(w);
+    to_client(w, wire_reject_encode(&reject)); /* the next broker will be sent them */
+    assert_int_equal(w->refused, 0);
+    reject.code = WIRE_REJECT_MALFORMED;
+    reject.text = (struct wire_text){"SUBMIT: id: bad", 15};
+    to_client(w, wire_reject_encode(&reject));
+    assert_int_equal(w->refused, 1);
+    assert_non_null(strstr(w->refusal, "SUBMIT: id: bad"));
+    give_up(w);
+    assert_int_equal(w->tasks[0].resolved, 1);
+    assert_int_equal(w->tasks[1].resolved, 1);
+    world_free(w);
+}
+
 /* -------------------------------------------------------------- time limits */
 
 static void a_task_that_no_broker_takes_in_time_fails(void **state) {
@@ -186,6 +208,38 @@ static void the_client_keeps_the_limits_of_a_broker_that_is_gone(void **state) {
     assert_int_equal(w->tasks[0].kind, WIRE_KIND_DEADLINE);
     assert_non_null(strstr(w->tasks[0].text, "connection to the broker is lost"));
     assert_int_equal(w->tasks[1].last, NOTHING); /* it runs, as far as we know */
+    world_free(w);
+}
+
+/* Nobody wants what the broker has of it, and what it has counted for that is to count no more. */
+static void a_client_that_has_given_up_all_it_sent_begins_anew(void **state) {
+    struct world *w = connected_world(PLENTY, PLENTY);
+
+    (void)state;
+    submit_class(w, 0, 1, class_of(w, "f", 5000));
+    submit_class(w, 1, 1, class_of(w, "f", 0));
+    flush(w);
+    w->deaf = true;
+    run_until(w, w->now_ns + 15 * SECOND);
+    w->deaf = false;
+    run_until(w, w->now_ns + 5 * SECOND);
+    assert_int_equal(w->tasks[0].kind, WIRE_KIND_DEADLINE);
+    assert_int_equal(w->connected_anew, 1); /* one is left: the stream goes on */
+    outcome(w, w->submits[1].id, WIRE_KIND_VALUE, "x");
+    assert_int_equal(w->tasks[1].resolved, 1);
+
+    submit_class(w, 2, 1, class_of(w, "f", 5000));
+    flush(w);
+    w->deaf = true;
+    run_until(w, w->now_ns + 15 * SECOND);
+    assert_non_null(strstr(w->tasks[2].text, "connection to the broker is lost"));
+    submit_class(w, 3, 1, class_of(w, "f", 1000));
+    run_until(w, w->now_ns + 2 * SECOND);
+    assert_non_null(strstr(w->tasks[3].text, "connection to the broker is lost"));
+    w->deaf = false;
+    run_until(w, w->now_ns + 5 * SECOND);
+    assert_int_equal(w->connected_anew, 2);
+    assert_true(stats_of(w).connected);
     world_free(w);
 }
 
@@ -300,10 +354,12 @@ int main(void) {
         cmocka_unit_test(a_cancel_is_told_to_the_new_broker_after_the_task),
         cmocka_unit_test(silence_asks_for_a_new_connection),
         cmocka_unit_test(a_final_refusal_is_told_with_its_reason),
+        cmocka_unit_test(a_submit_that_the_broker_can_not_read_is_final),
         cmocka_unit_test(a_task_that_no_broker_takes_in_time_fails),
         cmocka_unit_test(tasks_of_several_classes_that_end_together_all_fail),
         cmocka_unit_test(a_task_that_gets_no_credit_in_time_fails),
         cmocka_unit_test(the_client_keeps_the_limits_of_a_broker_that_is_gone),
+        cmocka_unit_test(a_client_that_has_given_up_all_it_sent_begins_anew),
         cmocka_unit_test(break_resolves_everything_once),
         cmocka_unit_test(leaving_is_over_when_bye_is_acknowledged),
         cmocka_unit_test(leaving_does_not_wait_longer_than_a_second),

@@ -337,6 +337,40 @@ static void a_value_without_room_at_its_client_fails_alone(void **state) {
     finish(sim);
 }
 
+/* The first task is all that the broker has memory for, and its client gives it up without hearing that
+ * it runs. Then nobody wants it, and what the client sends next must not be refused for it. */
+static void tasks_behind_a_large_one_that_was_given_up_are_taken(void **state) {
+    struct sim_options options;
+    struct sim *sim;
+    struct sim_task *given_up, *large, *small;
+    uint32_t client;
+
+    (void)state;
+    sim_options_default(&options, SEED);
+    options.broker.memory_bytes = 1 << 20;
+    sim = sim_new_with(&options);
+    client = sim_add_client(sim);
+    sim_add_worker(sim, 1);
+    sim_run_for(sim, SIM_SECOND);
+    given_up =
+        sim_submit(sim, client, .work_us = 600000000, .argument_bytes = 1200000, .queue_ms = 2000);
+    sim_cut(sim, SIM_CLIENT, client, false, true);
+    sim_run_for(sim, 15 * SIM_SECOND);
+    assert_kind(given_up, WIRE_KIND_DEADLINE);
+    assert_int_equal(given_up->running, 1);
+    sim_heal(sim, SIM_CLIENT, client);
+    sim_run_for(sim, 5 * SIM_SECOND);
+    large = sim_submit(sim, client, .work_us = 1000, .argument_bytes = 1200000);
+    small = sim_submit(sim, client, .work_us = 1000);
+    finish_tasks(sim);
+    assert_value(large);
+    assert_value(small);
+    assert_true(large->resolved_ns - large->submitted_ns < SIM_SECOND);
+    assert_int_equal(given_up->running, 0);
+    assert_int_equal(sim_counts(sim)->rejects, 0);
+    finish(sim);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_broken_connection_loses_is_not_run_again),
@@ -353,6 +387,7 @@ int main(void) {
         cmocka_unit_test(a_machine_that_dies_while_it_sends_is_noticed),
         cmocka_unit_test(a_payload_without_room_at_a_worker_runs_elsewhere_or_fails),
         cmocka_unit_test(a_value_without_room_at_its_client_fails_alone),
+        cmocka_unit_test(tasks_behind_a_large_one_that_was_given_up_are_taken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
