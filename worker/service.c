@@ -45,10 +45,11 @@ struct service {
     struct base_notify notify;
     int signal_fd;
     uint64_t now_ns;
-    unsigned signals; /* seen so far */
-    bool ready;       /* a child has been */
-    bool stopping;    /* no child is to be started any more */
-    bool retired;     /* likewise, by an order of the broker's; we stay all the same */
+    unsigned signals;                 /* seen so far */
+    enum worker_reporter_state state; /* of the connection, as it was last looked at */
+    bool ready;                       /* a child has been */
+    bool stopping;                    /* no child is to be started any more */
+    bool retired; /* likewise, by an order of the broker's; we stay all the same */
     bool killed;
     uint64_t kill_ns; /* when to stop being patient; BASE_CLOCK_FOREVER: never */
     enum exit_code code;
@@ -299,8 +300,18 @@ static void handle_broker(struct service *service) {
     }
 }
 
+/* What has come in may have changed the state as well as what time does, so it is looked at once a
+ * round. */
+static void say_if_connected(struct service *service) {
+    enum worker_reporter_state now = worker_reporter_state(service->reporter);
+
+    if (now == WORKER_REPORTER_UP && service->state != WORKER_REPORTER_UP) {
+        base_log(&service->log, BASE_LOG_INFO, "connected to %s", service->options.endpoint);
+    }
+    service->state = now;
+}
+
 static void talk(struct service *service) {
-    enum worker_reporter_state before = worker_reporter_state(service->reporter), now;
     struct wire_message *message;
 
     worker_reporter_step(service->reporter, service->now_ns);
@@ -314,10 +325,7 @@ static void talk(struct service *service) {
     while ((message = worker_reporter_take(service->reporter)) != NULL) {
         worker_dealer_send(&service->dealer, message);
     }
-    now = worker_reporter_state(service->reporter);
-    if (now == WORKER_REPORTER_UP && before != WORKER_REPORTER_UP) {
-        base_log(&service->log, BASE_LOG_INFO, "connected to %s", service->options.endpoint);
-    }
+    say_if_connected(service);
 }
 
 /* `furrow drain` has taken this machine out of service. The process stays, without worker processes:

@@ -1,4 +1,5 @@
 /* furrow-worker: how it begins, drains and ends, and what becomes of its tasks. */
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -12,12 +13,9 @@
 
 extern char **environ;
 
-/* Runs furrow-worker until it ends by itself, and reads what it says. Returns its exit code, or 256 and
- * its signal. */
-static int run_worker(char *text, size_t size, char *const *arguments) {
+/* Starts furrow-worker. *said is where to read what it says. */
+static pid_t start_worker(int *said, char *const *arguments) {
     posix_spawn_file_actions_t actions;
-    size_t used = 0;
-    ssize_t got;
     pid_t pid;
     int out[2];
 
@@ -29,12 +27,51 @@ static int run_worker(char *text, size_t size, char *const *arguments) {
     assert_int_equal(posix_spawn(&pid, FURROW_WORKER_PATH, &actions, NULL, arguments, environ), 0);
     posix_spawn_file_actions_destroy(&actions);
     close(out[1]);
-    while (used < size - 1 && (got = read(out[0], text + used, size - 1 - used)) > 0) {
+    *said = out[0];
+    return pid;
+}
+
+/* Runs furrow-worker until it ends by itself, and reads what it says. Returns its exit code, or 256 and
+ * its signal. */
+static int run_worker(char *text, size_t size, char *const *arguments) {
+    size_t used = 0;
+    ssize_t got;
+    int said;
+    pid_t pid = start_worker(&said, arguments);
+
+    while (used < size - 1 && (got = read(said, text + used, size - 1 - used)) > 0) {
         used += (size_t)got;
     }
     text[used] = '\0';
-    close(out[0]);
+    close(said);
     return end_of(pid);
+}
+
+/* Reads on until it has said a line with that in it (30 s). */
+static void await_line(int said, const char *part) {
+    double until = now_seconds() + 30.0;
+    char line[1024] = "";
+    size_t used = 0;
+
+    for (;;) {
+        struct pollfd poll_fd = {.fd = said, .events = POLLIN};
+
+        if (poll(&poll_fd, 1, 100) == 1) {
+            assert_int_equal(read(said, line + used, 1), 1);
+            used += used < sizeof line - 2 ? 1 : 0;
+            line[used] = '\0';
+        }
+        if (strchr(line, '\n') != NULL) {
+            if (strstr(line, part) != NULL) {
+                return;
+            }
+            used = 0;
+            line[0] = '\0';
+        }
+        if (now_seconds() > until) {
+            fail_msg("it has not said within 30 s: %s", part);
+        }
+    }
 }
 
 static void assert_says(const char *text, const char *part) {
@@ -100,6 +137,29 @@ static void an_initializer_that_fails_ends_it_with_code_1(void **state) {
                                           A(FAULT_TASKS_PATH), A("--initializer"), A("nobody"))),
                      1);
     assert_says(text, "no task function nobody");
+}
+
+/* ---- its broker ---- */
+
+static void it_says_when_it_is_connected(void **state) {
+    char line[300];
+    struct site site;
+    pid_t worker;
+    int said;
+    (void)state;
+
+    site_open(&site, 0, 1, 1, NULL);
+    (void)snprintf(line, sizeof line, "connected to %s", site.fleet.url);
+    worker = start_worker(&said, ARGUMENTS(A("--connect"), site.fleet.url, A("--module"),
+                                           A(FAULT_TASKS_PATH), A("--processes"), A("1")));
+    await_line(said, line);
+    site_kill_broker(&site);
+    assert_true(site_start_broker(&site));
+    await_line(said, line); /* to the next one */
+    assert_int_equal(kill(worker, SIGTERM), 0);
+    assert_int_equal(end_of(worker), 0);
+    close(said);
+    site_close(&site);
 }
 
 /* ---- ending ---- */
@@ -346,6 +406,7 @@ int main(int argc, char **argv) {
         TEST(wrong_use_ends_with_code_2),
         TEST(a_module_that_can_not_be_loaded_ends_it_with_code_1),
         TEST(an_initializer_that_fails_ends_it_with_code_1),
+        TEST(it_says_when_it_is_connected),
         TEST(a_first_sigterm_lets_finish_what_runs),
         TEST(a_second_sigterm_kills),
         TEST(ctrl_c_is_for_the_supervisor_alone),
