@@ -86,6 +86,8 @@ canary "credit is taken for unlimited" libclient/core_tasks.c \
     's/if (core->used_tasks >= core->credit_tasks) {/if (false) {/'
 canary "credit leaks away" broker/credit.c \
     's/client->sent_tasks += tasks;/client->sent_tasks += tasks + 1;/'
+canary "what a client gives up is not dropped" libclient/core_limits.c \
+    's/^ *link_dialer_renew(&core->dialer, now_ns);/            ;/'
 canary "a cancel is forgotten" broker/client.c \
     's/^        if (!cancel_one(core, client, entry.values\[0\])) {/        if (false) {/'
 canary "a cancel does not wait for claims" broker/client.c \

@@ -9,6 +9,7 @@
 
 #define LARGE_MAX 1200000u
 #define RESTLESS  40u
+#define FICKLE    8u /* one seed of so many has a client that gives up what is large */
 
 #define WORKERS_MAX 8u
 #define CLIENTS_MAX 6u
@@ -543,6 +544,29 @@ static void make_good(struct swarm *swarm) {
                         .tags = {tags[0], tags[1]});
 }
 
+/* A client whose first task is more than the broker has memory for, and would run for longer than anybody
+ * waits. It gives the task up in a partition that it has noticed and the broker has not, and then submits
+ * another. */
+static void lose_interest(struct swarm *swarm) {
+    const struct broker_config *broker = &sim_options(swarm->sim)->broker;
+    uint64_t silence_ns = broker->silence_ns;
+    struct sim_job job = {.function = functions[0], .work_us = 2 * CALM_NS / 1000};
+    uint32_t client = sim_add_client(swarm->sim);
+
+    sim_run_for(swarm->sim, between(swarm, 50, 500) * SIM_MS);
+    job.argument_bytes = (uint32_t)(broker->memory_bytes + scaled(swarm, broker->memory_bytes));
+    job.queue_ms = scaled(swarm, silence_ns / SIM_MS);
+    sim_submit_job(swarm->sim, client, &job);
+    sim_run_for(swarm->sim, below(swarm, 5 * SIM_MS));
+    sim_cut(swarm->sim, SIM_CLIENT, client, false, true);
+    sim_run_for(swarm->sim, silence_ns + between(swarm, 1, silence_ns / 2));
+    sim_heal(swarm->sim, SIM_CLIENT, client);
+    sim_run_for(swarm->sim, below(swarm, 5 * SIM_SECOND));
+    job.work_us = 1000;
+    job.queue_ms = 0;
+    sim_submit_job(swarm->sim, client, &job);
+}
+
 #define AGAIN_TASKS   200u /* more than there can be threads */
 #define AGAIN_CANCELS 50u
 #define AGAIN_YES     10u /* so many at least have not begun yet */
@@ -586,6 +610,7 @@ static void try_once_more(struct swarm *swarm) {
 bool swarm_play(uint64_t seed, FILE *trace, struct swarm_result *result) {
     struct swarm swarm = {0};
     struct sim_options options;
+    bool fickle = seed % FICKLE == 0;
     uint64_t pause_ns;
     uint64_t calm_ns;
 
@@ -596,6 +621,9 @@ bool swarm_play(uint64_t seed, FILE *trace, struct swarm_result *result) {
     draw_network(&swarm, &options);
     draw_broker(&swarm, &options);
     draw_deeds(&swarm);
+    if (fickle) {
+        options.broker.memory_bytes = between(&swarm, 64, 512) << 10;
+    }
     swarm.sim = sim_new_with(&options);
     build(&swarm);
     pause_ns = scaled(&swarm, SIM_SECOND);
@@ -608,6 +636,9 @@ bool swarm_play(uint64_t seed, FILE *trace, struct swarm_result *result) {
     calm_ns = sim_now(swarm.sim);
     if (sim_finish(swarm.sim, CALM_NS)) {
         result->recovery_ns = sim_now(swarm.sim) - calm_ns;
+        if (fickle) {
+            lose_interest(&swarm);
+        }
         try_once_more(&swarm);
     }
     if (sim_failure(swarm.sim) != NULL) {
