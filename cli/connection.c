@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/entropy.h"
 #include "wire/curve.h"
-#include "wire/link.h"
+#include "wire/dialer.h"
 #include "wire/zmq.h"
 
 /* How often it is looked what became of handshakes, while there is no connection. */
@@ -97,105 +97,81 @@ static int open_dealer(struct cli_connection *connection) {
     return error != 0 ? error : wire_zmq_connect(connection->dealer, connection->options->url);
 }
 
-static void send_message(struct cli_connection *connection, struct wire_message *message) {
-    if (message != NULL) {
-        (void)wire_zmq_send(connection->dealer, NULL, message);
-        wire_message_unref(message);
-    }
+static bool reserve(void *connection, uint32_t count) {
+    (void)connection;
+    (void)count;
+    return true;
 }
+
+static void send_message(void *user, struct wire_message *message) {
+    struct cli_connection *connection = user;
+
+    (void)wire_zmq_send(connection->dealer, NULL, message);
+    wire_message_unref(message);
+}
+
+static const struct link_owner link_owner = {
+    .role = "an admin",
+    .reserve = reserve,
+    .send = send_message,
+};
 
 static void say_hello(struct cli_connection *connection) {
     static const char name[] = "furrow";
     struct wire_hello hello = {
-        .version_min = WIRE_VERSION_MIN,
-        .version_max = WIRE_VERSION_MAX,
         .role = WIRE_ADMIN,
         .session = connection->session,
-        .epoch = connection->dialer.epoch,
-        .received = connection->dialer.link.received,
         .name = {name, sizeof name - 1},
         .host = {connection->host, strlen(connection->host)},
         .pid = (uint64_t)getpid(),
     };
 
-    send_message(connection, wire_hello_encode(&hello));
+    link_dialer_hello(&connection->dialer, &hello);
 }
 
 /* ---------------------------------------------------------------- what comes */
 
-static void handle_welcome(struct cli_connection *connection, uint64_t now_ns,
-                           const struct wire_message *message) {
-    struct wire_welcome welcome;
-    struct wire_fault fault;
-    uint32_t resend;
-
-    if (wire_welcome_decode(message, &welcome, &fault)) {
-        (void)link_dialer_welcomed(&connection->dialer, now_ns, &welcome, &resend);
-        connection->anew = connection->anew || connection->dialer.state == LINK_UP;
-    }
-}
-
-static void handle_reject(struct cli_connection *connection, const struct wire_message *message) {
-    struct wire_reject reject;
-    struct wire_fault fault;
-
-    if (!wire_reject_decode(message, &reject, &fault) ||
-        (reject.about != WIRE_HELLO && reject.about != connection->asked)) {
+static void handle_reject(struct cli_connection *connection, const struct wire_reject *reject) {
+    if (reject->about != WIRE_HELLO && reject->about != connection->asked) {
         return;
     }
     snprintf(connection->rejected, sizeof connection->rejected, "%s (%.*s)",
-             wire_reject_text(reject.code), (int)(reject.text.size < 128 ? reject.text.size : 128),
-             reject.text.data);
-    if (reject.about == WIRE_HELLO && connection->dialer.state != LINK_UP) {
+             wire_reject_text(reject->code),
+             (int)(reject->text.size < 128 ? reject->text.size : 128), reject->text.data);
+    if (reject->about == WIRE_HELLO && connection->dialer.state != LINK_UP) {
         connection->refused = true;
     }
 }
 
-static void deliver(struct cli_connection *connection, uint64_t now_ns,
-                    struct wire_message *message, const struct wire_envelope *envelope) {
-    struct link *link = &connection->dialer.link;
-    struct wire_fault fault;
-    uint64_t sent;
+static void handle(struct cli_connection *connection, uint64_t now_ns,
+                   struct wire_message *message) {
+    struct link_heard heard;
 
-    if (link_accept(link, now_ns, envelope, wire_message_bytes(message)) != LINK_DELIVER) {
-        link_dialer_lost(&connection->dialer, now_ns); /* nothing is sequenced here */
-    } else if (envelope->type == WIRE_REJECT) {
-        handle_reject(connection, message);
-    } else if (envelope->type == WIRE_HEARTBEAT) {
-        (void)wire_heartbeat_decode(message, &sent, &fault);
-    } else if (envelope->type == (uint32_t)connection->wanted && connection->answer == NULL) {
-        connection->answer = wire_message_ref(message);
+    link_dialer_receive(&connection->dialer, now_ns, message, &heard);
+    switch (heard.type) {
+    case LINK_HEARD_NOTHING:
+    case LINK_HEARD_NO_ROOM: /* there is always room */
+        break;
+    case LINK_HEARD_WELCOME:
+        connection->anew = true;
+        break;
+    case LINK_HEARD_REJECT:
+        handle_reject(connection, &heard.reject);
+        break;
+    case LINK_HEARD_MESSAGE:
+        if (heard.envelope.type == (uint32_t)connection->wanted && connection->answer == NULL) {
+            connection->answer = wire_message_ref(message);
+        }
+        break;
     }
 }
 
 static void receive(struct cli_connection *connection, uint64_t now_ns) {
-    struct wire_envelope envelope;
     struct wire_message *message;
-    struct wire_fault fault;
 
     while (wire_zmq_recv(connection->dealer, NULL, &message) == WIRE_ZMQ_OK) {
-        if (!wire_open(message, &envelope, &fault)) {
-            wire_message_unref(message);
-            continue;
-        }
-        if (envelope.type == WIRE_WELCOME) {
-            handle_welcome(connection, now_ns, message);
-        } else if (envelope.type == WIRE_UNKNOWN) {
-            link_dialer_lost(&connection->dialer, now_ns);
-        } else if (connection->dialer.state == LINK_UP) {
-            deliver(connection, now_ns, message, &envelope);
-        } else if (envelope.type == WIRE_REJECT) {
-            handle_reject(connection, message);
-        }
+        handle(connection, now_ns, message);
         wire_message_unref(message);
-    }
-}
-
-static void send_marked(struct cli_connection *connection, uint64_t now_ns,
-                        struct wire_message *message) {
-    if (message != NULL) {
-        link_mark(&connection->dialer.link, now_ns, message);
-        send_message(connection, message);
     }
 }
 
@@ -204,6 +180,7 @@ static void go_round(struct cli_connection *connection, uint64_t until_ns) {
     uint64_t now_ns = base_clock_ns(), deadline_ns = link_dialer_deadline(&connection->dialer);
     bool up = connection->dialer.state == LINK_UP;
     zmq_pollitem_t item = {.socket = connection->dealer, .events = ZMQ_POLLIN};
+    bool reconnect; /* what ZeroMQ does by itself is enough for a command */
 
     if (now_ns >= deadline_ns) {
         /* HELLO can be said when there is a connection, which is when the socket takes something. */
@@ -218,15 +195,8 @@ static void go_round(struct cli_connection *connection, uint64_t until_ns) {
         (item.revents & ZMQ_POLLOUT) == 0) {
         return;
     }
-    switch (link_dialer_tick(&connection->dialer, now_ns)) {
-    case LINK_DO_NOTHING:
-        break;
-    case LINK_DO_HELLO:
+    if (link_dialer_go_on(&connection->dialer, now_ns, &reconnect) == LINK_DO_HELLO) {
         say_hello(connection);
-        break;
-    case LINK_DO_HEARTBEAT:
-        send_marked(connection, now_ns, wire_heartbeat_encode(connection->dialer.link.sent));
-        break;
     }
 }
 
@@ -250,6 +220,7 @@ static bool open_connection(struct cli_connection *connection) {
         return fail(connection, "no random numbers");
     }
     link_dialer_init(&connection->dialer, base_clock_ns(), seed);
+    link_dialer_own(&connection->dialer, &link_owner, connection, base_clock_ns());
     error = open_dealer(connection);
     if (error != 0) {
         return fail(connection, zmq_strerror(error));
@@ -343,7 +314,7 @@ static struct wire_message *ask(struct cli_connection *connection, struct wire_m
            base_clock_ns() < end_ns) {
         if (connection->anew) {
             connection->anew = false;
-            send_marked(connection, base_clock_ns(), wire_message_ref(request));
+            link_dialer_mark(&connection->dialer, base_clock_ns(), wire_message_ref(request));
         }
         go_round(connection, end_ns);
     }

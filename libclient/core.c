@@ -17,10 +17,10 @@ struct client_core *client_core_new(const struct client_config *config, uint64_t
     core->config = *config;
     core->reachable = !config->await_transport;
     core->round = 1;
-    core->reconnect_ns = now_ns;
     core->retry_ns = UINT64_MAX;
     core->expiry_ns = UINT64_MAX;
     link_dialer_init(&core->dialer, now_ns, config->seed);
+    link_dialer_own(&core->dialer, &client_link_owner, core, now_ns);
     base_map_init(&core->classes.map, config->seed, config->session.low);
     client_slots_init(&core->slots);
     base_list_init(&core->waiting);

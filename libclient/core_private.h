@@ -27,7 +27,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "libclient/core.h"
-#include "wire/link.h"
+#include "wire/dialer.h"
 
 enum client_task_state { CLIENT_TASK_GONE, CLIENT_TASK_WAITING, CLIENT_TASK_SENT };
 
@@ -76,8 +76,6 @@ struct client_slots {
 #define CLIENT_SCAN_NS UINT64_C(50)
 /* How long a cancel waits when no broker has yet said how long it may be silent. */
 #define CLIENT_VERDICT_NS UINT64_C(10000000000)
-/* How long nothing but HELLO may go out before another connection is asked for. */
-#define CLIENT_RECONNECT_NS UINT64_C(10000000000)
 /* How long BYE waits for its acknowledgement. */
 #define CLIENT_LEAVE_NS UINT64_C(1000000000)
 /* When to try again what there was no memory for. */
@@ -105,9 +103,8 @@ struct client_cancels {
 struct client_core {
     struct client_config config;
     struct link_dialer dialer;
-    uint64_t round;        /* counts streams: what was defined in an earlier one is forgotten */
-    uint64_t reconnect_ns; /* when a new connection was last asked for, or WELCOME came */
-    bool reachable;        /* the transport has had a connection */
+    uint64_t round; /* counts streams: what was defined in an earlier one is forgotten */
+    bool reachable; /* the transport has had a connection */
     bool leaving, left;
     uint64_t leave_seq; /* BYE's */
     uint64_t leave_until_ns;
@@ -146,6 +143,8 @@ void client_log(struct client_core *core, bool warn, const char *format, ...)
 void client_starve(struct client_core *core, uint64_t now_ns);
 
 /* ---- core_session.c ---- */
+
+extern const struct link_owner client_link_owner;
 
 static inline bool client_connected(const struct client_core *core) {
     return core->dialer.state == LINK_UP;

@@ -103,7 +103,7 @@ static furrow_status open_broker(struct engine *engine) {
 
     if (!base_entropy(&config.epoch, sizeof config.epoch) ||
         !base_entropy(&config.seed, sizeof config.seed) ||
-        !engine_herald_init(&local->herald, base_clock_ns())) {
+        !engine_herald_init(engine, base_clock_ns())) {
         return task_set_error(FURROW_ESYSTEM, "no random numbers from the system: %s",
                               strerror(errno));
     }

@@ -59,7 +59,7 @@ static inline struct local *engine_local_of(const struct engine *engine) {
 
 /* ---- engine_herald.c ---- */
 
-bool engine_herald_init(struct engine_herald *herald, uint64_t now_ns);
+bool engine_herald_init(struct engine *engine, uint64_t now_ns);
 void engine_herald_fini(struct engine_herald *herald);
 void engine_herald_tick(struct engine *engine);
 void engine_herald_receive(struct engine *engine, struct wire_message *message);

@@ -5,7 +5,7 @@
  * It knows sequence numbers, acknowledgements, resending, heartbeats and silence, and nothing about
  * what the messages mean. Both ends use `struct link`; dialers also use `struct link_dialer`.
  *
- * Who does what with a message that arrives. A dialer that is not UP handles WELCOME, UNKNOWN and
+ * Who does what with a message that arrives (wire/dialer.h does it for dialers). A dialer that is not UP handles WELCOME, UNKNOWN and
  * a REJECT of HELLO, and drops everything else without link_accept: it is of an old connection, or
  * will be sent again. A broker drops what comes from an address that no session is bound to, HELLO
  * excepted, and answers UNKNOWN. Everything else passes link_accept first. HELLO, WELCOME and
@@ -22,6 +22,8 @@
 #define WIRE_LINK_H
 
 #include "wire/message.h"
+
+struct link_owner;
 
 struct link {
     uint64_t heartbeat_ns, silence_ns;
@@ -122,6 +124,11 @@ struct link_dialer {
     uint64_t hello_ns;          /* when HELLO was last said; 0: never */
     uint64_t rng;               /* state of the jitter */
     struct wire_coming no_room; /* the message that there was no memory to receive; seq 0: none */
+    /* of wire/dialer.h: */
+    const struct link_owner *owner;
+    void *user;
+    uint64_t reconnect_ns; /* when a new connection was last asked for, or WELCOME came */
+    char text[256];        /* of the last warning */
 };
 
 void link_dialer_init(struct link_dialer *dialer, uint64_t now_ns, uint64_t seed);

@@ -50,11 +50,11 @@ struct worker_core *worker_core_new(const struct worker_config *config, uint64_t
         core->config.grace_ns = WORKER_GRACE_NS;
     }
     core->reachable = !config->await_transport;
-    core->reconnect_ns = now_ns;
     core->payload_max = WIRE_PAYLOAD_BYTES_MAX;
     core->leave_until_ns = UINT64_MAX;
     core->retry_ns = UINT64_MAX;
     link_dialer_init(&core->dialer, now_ns, config->seed);
+    link_dialer_own(&core->dialer, &worker_link_owner, core, now_ns);
     base_slab_init(&core->tasks, sizeof(struct worker_task), 0);
     base_slab_init(&core->limits, sizeof(struct worker_limit), 0);
     base_map_init(&core->guests, config->seed, config->session.low);

@@ -1,5 +1,6 @@
 #include "worker/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,62 +107,37 @@ bool worker_put(struct worker_core *core, struct wire_writer *writer, uint64_t k
 
 /* ------------------------------------------------------------- what goes out */
 
-/* Sends an unsequenced message, or nothing if there is none for lack of memory: the link's heartbeats
- * bring up again what was to be said. */
-static void send_mark(struct worker_core *core, uint64_t now_ns, struct wire_message *message) {
-    if (message == NULL) {
-        return;
-    }
-    if (!worker_reserve(core, 1)) {
-        wire_message_unref(message);
-        return;
-    }
-    link_mark(&core->dialer.link, now_ns, message);
+static bool reserve_for_dialer(void *core, uint32_t count) {
+    return worker_reserve(core, count);
+}
+
+static void send_for_dialer(void *core, struct wire_message *message) {
     worker_act(core, WORKER_SEND)->message = message;
 }
 
-static void send_heartbeat(struct worker_core *core, uint64_t now_ns) {
-    send_mark(core, now_ns, wire_heartbeat_encode(core->dialer.link.sent));
+static void warn_for_dialer(void *core, const char *text) {
+    worker_log(core, true, "%s", text);
 }
 
-static void send_reject(struct worker_core *core, uint64_t now_ns, uint32_t about,
-                        const struct wire_fault *fault) {
-    struct wire_reject reject = {
-        .about = about,
-        .code = fault->code,
-        .text = {fault->text, strlen(fault->text)},
-    };
+static bool has_room(void *core, uint64_t bytes) {
+    const struct worker_config *config = &((const struct worker_core *)core)->config;
 
-    worker_log(core, true, "refused a message of type %u from the broker: %s", about, fault->text);
-    if (worker_connected(core)) {
-        send_mark(core, now_ns, wire_reject_encode(&reject));
-    }
+    return config->has_room == NULL || config->has_room(config->room_user, bytes);
 }
 
-static void ask_resume(struct worker_core *core, uint64_t now_ns) {
-    if (link_resume_due(&core->dialer.link, now_ns)) {
-        send_mark(core, now_ns, wire_resume_encode(core->dialer.link.received));
-    }
-}
-
-static void say_no_room(struct worker_core *core) {
-    struct wire_message *message =
-        worker_reserve(core, 1) ? link_dialer_no_room_encode(&core->dialer) : NULL;
-
-    if (message != NULL) {
-        worker_act(core, WORKER_SEND)->message = message;
-    }
-}
+const struct link_owner worker_link_owner = {
+    .role = "a worker",
+    .reserve = reserve_for_dialer,
+    .send = send_for_dialer,
+    .warn = warn_for_dialer,
+    .has_room = has_room,
+};
 
 static void say_hello(struct worker_core *core) {
     const struct worker_config *config = &core->config;
     struct wire_hello hello = {
-        .version_min = WIRE_VERSION_MIN,
-        .version_max = WIRE_VERSION_MAX,
         .role = WIRE_WORKER,
         .session = config->session,
-        .epoch = core->dialer.epoch,
-        .received = core->dialer.link.received,
         .name = {config->name, strlen(config->name)},
         .host = {config->host, strlen(config->host)},
         .pid = (uint64_t)config->pid,
@@ -171,28 +147,8 @@ static void say_hello(struct worker_core *core) {
         .tags = core->texts + config->function_count,
         .tag_count = config->tag_count,
     };
-    struct wire_message *message;
 
-    if (!worker_reserve(core, 1)) {
-        return; /* said again after the back-off */
-    }
-    message = wire_hello_encode(&hello);
-    if (message != NULL) {
-        worker_act(core, WORKER_SEND)->message = message;
-        say_no_room(core);
-    }
-}
-
-/* Sends again the first `count` of the messages that the link keeps. Without memory for the actions
- * nothing is sent: the peer finds out by the next heartbeat. */
-static void resend(struct worker_core *core, uint32_t count) {
-    if (!worker_reserve(core, count)) {
-        return;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        worker_act(core, WORKER_SEND)->message =
-            wire_message_ref(link_kept_at(&core->dialer.link, i));
-    }
+    link_dialer_hello(&core->dialer, &hello);
 }
 
 /* ------------------------------------------------------------ a new broker */
@@ -359,7 +315,7 @@ void worker_session_flush(struct worker_core *core, uint64_t now_ns) {
             sent = true;
         }
         if (!sent && link_ack_due(link)) {
-            send_heartbeat(core, now_ns);
+            link_dialer_heartbeat(&core->dialer, now_ns);
         }
     }
     if (starved) {
@@ -369,107 +325,29 @@ void worker_session_flush(struct worker_core *core, uint64_t now_ns) {
 
 /* ------------------------------------------------------------- what comes in */
 
-static void handle_welcome(struct worker_core *core, uint64_t now_ns,
-                           const struct wire_message *message) {
-    struct wire_welcome welcome;
-    struct wire_fault fault;
-    uint32_t count = 0;
+static void handle_welcome(struct worker_core *core, const struct link_heard *heard) {
+    uint64_t payload_max = heard->welcome.payload_max;
 
-    if (!wire_welcome_decode(message, &welcome, &fault)) {
-        worker_log(core, true, "malformed WELCOME from the broker: %s", fault.text);
-        return;
-    }
-    if (welcome.version < WIRE_VERSION_MIN || welcome.version > WIRE_VERSION_MAX) {
-        worker_log(core, true, "the broker speaks version %u of the protocol, which we do not",
-                   welcome.version);
-        return;
-    }
-    if (link_dialer_welcomed(&core->dialer, now_ns, &welcome, &count)) {
+    if (heard->anew) {
         outgoing_keep_results(core);
         held_review(core);
         core->register_due = true;
         core->drain_due = core->drain_told;
         core->bye_queued = false;
     }
-    if (!worker_connected(core)) {
-        return;
-    }
-    core->reconnect_ns = now_ns;
-    core->payload_max = welcome.payload_max > 0 && welcome.payload_max < WIRE_PAYLOAD_BYTES_MAX
-                            ? welcome.payload_max
+    core->payload_max = payload_max > 0 && payload_max < WIRE_PAYLOAD_BYTES_MAX
+                            ? payload_max
                             : WIRE_PAYLOAD_BYTES_MAX;
-    resend(core, count);
+    link_dialer_resend(&core->dialer, heard->resend);
 }
 
-static void handle_reject(struct worker_core *core, const struct wire_message *message) {
-    struct wire_reject reject;
-    struct wire_fault fault;
-    bool final;
-
-    if (!wire_reject_decode(message, &reject, &fault)) {
-        worker_log(core, true, "malformed REJECT from the broker: %s", fault.text);
-        return;
-    }
-    final = reject.about == WIRE_HELLO &&
-            (reject.code == WIRE_REJECT_ROLE || reject.code == WIRE_REJECT_VERSION ||
-             reject.code == WIRE_REJECT_AUTH);
-    worker_log(core, true, "the broker rejected %s (%s): %.*s", wire_type_name(reject.about),
-               wire_reject_text(reject.code), (int)reject.text.size, reject.text.data);
-    if (final && !worker_connected(core) && worker_reserve(core, 1)) {
+static void handle_reject(struct worker_core *core, const struct link_heard *heard) {
+    if (heard->final && worker_reserve(core, 1)) {
         link_dialer_refused(&core->dialer);
-        memcpy(core->last_text, core->text, sizeof core->last_text);
+        (void)snprintf(core->last_text, sizeof core->last_text, "%s", heard->text);
         core->left = true;
         worker_act(core, WORKER_LEAVE)->text = core->last_text;
         core->actions[core->action_count - 1].warn = true;
-    }
-}
-
-static void handle_heartbeat(struct worker_core *core, uint64_t now_ns,
-                             const struct wire_message *message) {
-    struct wire_fault fault;
-    uint64_t sent;
-
-    if (!wire_heartbeat_decode(message, &sent, &fault)) {
-        send_reject(core, now_ns, WIRE_HEARTBEAT, &fault);
-    } else if (link_heard_sent(&core->dialer.link, sent)) {
-        ask_resume(core, now_ns);
-    }
-}
-
-static void handle_coming(struct worker_core *core, uint64_t now_ns,
-                          const struct wire_message *message) {
-    const struct worker_config *config = &core->config;
-    struct wire_fault fault;
-    struct wire_coming size;
-
-    if (!wire_coming_decode(message, &size, &fault)) {
-        send_reject(core, now_ns, WIRE_COMING, &fault);
-        return;
-    }
-    link_coming(&core->dialer.link, size.bytes);
-    if (config->has_room == NULL || config->has_room(config->room_user, size.bytes) ||
-        !worker_reserve(core, 2)) {
-        return;
-    }
-    worker_log(core, true, "no memory to receive a message of %llu bytes",
-               (unsigned long long)size.bytes);
-    link_dialer_no_room(&core->dialer, now_ns, &size);
-    core->reconnect_ns = now_ns;
-    worker_act(core, WORKER_RECONNECT);
-}
-
-static void handle_resume(struct worker_core *core, uint64_t now_ns,
-                          const struct wire_message *message) {
-    struct wire_fault fault;
-    uint64_t received;
-    uint32_t count = 0;
-
-    if (!wire_resume_decode(message, &received, &fault)) {
-        send_reject(core, now_ns, WIRE_RESUME, &fault);
-    } else if (!link_resend_from(&core->dialer.link, now_ns, received, &count)) {
-        link_dialer_lost(&core->dialer, now_ns);
-    } else {
-        resend(core, count);
     }
 }
 
@@ -480,7 +358,7 @@ static void handle_batch(struct worker_core *core, uint64_t now_ns, struct wire_
     bool done;
 
     if (!wire_batch_open(&batch, message, &fault)) {
-        send_reject(core, now_ns, envelope->type, &fault);
+        link_dialer_reject(&core->dialer, now_ns, envelope->type, &fault);
         return;
     }
     switch (envelope->type) {
@@ -495,49 +373,18 @@ static void handle_batch(struct worker_core *core, uint64_t now_ns, struct wire_
         break;
     }
     if (fault.text[0] != '\0') {
-        send_reject(core, now_ns, envelope->type, &fault);
+        link_dialer_reject(&core->dialer, now_ns, envelope->type, &fault);
     } else if (!done) {
         link_decline(&core->dialer.link, now_ns, wire_message_bytes(message));
         worker_starve(core, now_ns);
     }
 }
 
-/* What every other message has to pass first. */
-static bool accept_message(struct worker_core *core, uint64_t now_ns,
-                           const struct wire_message *message,
+static void handle_message(struct worker_core *core, uint64_t now_ns, struct wire_message *message,
                            const struct wire_envelope *envelope) {
-    switch (link_accept(&core->dialer.link, now_ns, envelope, wire_message_bytes(message))) {
-    case LINK_DELIVER:
-        return true;
-    case LINK_DUPLICATE:
-        return false;
-    case LINK_GAP:
-        ask_resume(core, now_ns);
-        return false;
-    case LINK_BROKEN:
-        link_dialer_lost(&core->dialer, now_ns);
-        return false;
-    }
-    return false;
-}
-
-static void deliver(struct worker_core *core, uint64_t now_ns, struct wire_message *message,
-                    const struct wire_envelope *envelope) {
-    struct wire_fault fault = {WIRE_REJECT_ROLE, "not for a worker"};
+    struct wire_fault fault;
 
     switch (envelope->type) {
-    case WIRE_HEARTBEAT:
-        handle_heartbeat(core, now_ns, message);
-        break;
-    case WIRE_COMING:
-        handle_coming(core, now_ns, message);
-        break;
-    case WIRE_RESUME:
-        handle_resume(core, now_ns, message);
-        break;
-    case WIRE_REJECT:
-        handle_reject(core, message);
-        break;
     case WIRE_RUN:
     case WIRE_RECALL:
     case WIRE_INTERRUPT:
@@ -545,60 +392,50 @@ static void deliver(struct worker_core *core, uint64_t now_ns, struct wire_messa
         break;
     case WIRE_STOP:
         if (!wire_plain_decode(message, WIRE_STOP, &fault)) {
-            send_reject(core, now_ns, WIRE_STOP, &fault);
+            link_dialer_reject(&core->dialer, now_ns, WIRE_STOP, &fault);
         } else {
             worker_drain(core, false, true);
         }
         break;
     default:
-        send_reject(core, now_ns, envelope->type, &fault);
+        link_dialer_misplaced(&core->dialer, now_ns, envelope->type);
         break;
     }
 }
 
 void worker_session_receive(struct worker_core *core, uint64_t now_ns,
                             struct wire_message *message) {
-    struct wire_envelope envelope;
-    struct wire_fault fault;
+    struct link_heard heard;
 
-    if (core->dialer.state == LINK_IDLE) {
-        return;
-    }
-    if (!wire_open(message, &envelope, &fault)) {
-        send_reject(core, now_ns, 0, &fault);
-        return;
-    }
-    if (envelope.type == WIRE_WELCOME) {
-        handle_welcome(core, now_ns, message);
-    } else if (envelope.type == WIRE_UNKNOWN) {
-        link_dialer_lost(&core->dialer, now_ns);
-    } else if (!worker_connected(core)) {
-        if (envelope.type == WIRE_REJECT) {
-            handle_reject(core, message);
-        }
-    } else if (accept_message(core, now_ns, message, &envelope)) {
-        deliver(core, now_ns, message, &envelope);
+    link_dialer_receive(&core->dialer, now_ns, message, &heard);
+    switch (heard.type) {
+    case LINK_HEARD_NOTHING:
+        break;
+    case LINK_HEARD_WELCOME:
+        handle_welcome(core, &heard);
+        break;
+    case LINK_HEARD_REJECT:
+        handle_reject(core, &heard);
+        break;
+    case LINK_HEARD_NO_ROOM:
+        worker_act(core, WORKER_RECONNECT);
+        break;
+    case LINK_HEARD_MESSAGE:
+        handle_message(core, now_ns, message, &heard.envelope);
+        break;
     }
 }
 
 /* ---------------------------------------------------------------------- time */
 
 void worker_session_tick(struct worker_core *core, uint64_t now_ns) {
-    bool was_connected = worker_connected(core);
-    enum link_dialer_do next;
+    bool reconnect;
 
-    if (!core->reachable) {
+    if (!core->reachable || link_dialer_go_on(&core->dialer, now_ns, &reconnect) != LINK_DO_HELLO) {
         return;
     }
-    next = link_dialer_tick(&core->dialer, now_ns);
-    if (next == LINK_DO_HEARTBEAT) {
-        send_heartbeat(core, now_ns);
-    } else if (next == LINK_DO_HELLO) {
-        if ((was_connected || now_ns - core->reconnect_ns >= WORKER_RECONNECT_NS) &&
-            worker_reserve(core, 1)) {
-            core->reconnect_ns = now_ns;
-            worker_act(core, WORKER_RECONNECT);
-        }
-        say_hello(core);
+    if (reconnect) {
+        worker_act(core, WORKER_RECONNECT);
     }
+    say_hello(core);
 }

@@ -27,7 +27,7 @@
 #include "base/heap.h"
 #include "base/map.h"
 #include "base/slab.h"
-#include "wire/link.h"
+#include "wire/dialer.h"
 #include "worker/core.h"
 
 enum worker_phase {
@@ -85,8 +85,6 @@ struct worker_outgoing {
 
 /* How long BYE and what is before it may wait for a broker that does not answer. */
 #define WORKER_LEAVE_NS UINT64_C(5000000000)
-/* How long nothing but HELLO may go out before another connection is asked for. */
-#define WORKER_RECONNECT_NS UINT64_C(10000000000)
 /* How long the outcome of a condemned task may wait for its acknowledgement. */
 #define WORKER_KILL_NS  UINT64_C(100000000)
 #define WORKER_GRACE_NS UINT64_C(1000000000)
@@ -97,10 +95,9 @@ struct worker_core {
     struct worker_config config;
     struct wire_text *texts; /* the names of the functions, then the tags, for HELLO */
     struct link_dialer dialer;
-    uint64_t reconnect_ns; /* when a new connection was last asked for, or WELCOME came */
-    uint64_t payload_max;  /* the broker's */
-    bool reachable;        /* the transport has had a connection */
-    bool register_due;     /* the broker knows nothing of us and has not been told yet */
+    uint64_t payload_max; /* the broker's */
+    bool reachable;       /* the transport has had a connection */
+    bool register_due;    /* the broker knows nothing of us and has not been told yet */
 
     struct base_slab tasks; /* all that are held: neither done nor given back */
     struct base_slab limits;
@@ -149,6 +146,8 @@ void worker_log(struct worker_core *core, bool warn, const char *format, ...)
 void worker_starve(struct worker_core *core, uint64_t now_ns);
 
 /* ---- core_session.c ---- */
+
+extern const struct link_owner worker_link_owner;
 
 static inline bool worker_connected(const struct worker_core *core) {
     return core->dialer.state == LINK_UP;

@@ -5,11 +5,10 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "wire/link.h"
+#include "wire/dialer.h"
 
-/* How long nothing but HELLO may go out before another connection is asked for. */
-#define RECONNECT_NS UINT64_C(10000000000)
-#define RETRY_NS     UINT64_C(10000000)
+/* When to try again what there was no memory for. */
+#define RETRY_NS UINT64_C(10000000)
 
 /* A message that the broker does not have yet. */
 struct pending {
@@ -21,8 +20,7 @@ struct pending {
 struct worker_reporter {
     struct worker_reporter_config config;
     struct link_dialer dialer;
-    uint64_t reconnect_ns; /* when a new connection was last asked for, or WELCOME came */
-    uint64_t retry_ns;     /* after lack of memory; UINT64_MAX: no need */
+    uint64_t retry_ns; /* after lack of memory; UINT64_MAX: no need */
     bool reachable, wants_reconnect, leaving, left;
     bool stopped;            /* STOP has come */
     struct pending *pending; /* the oldest first; those that are posted come before the others */
@@ -32,15 +30,17 @@ struct worker_reporter {
     char text[256];
 };
 
+static const struct link_owner link_owner;
+
 struct worker_reporter *worker_reporter_new(const struct worker_reporter_config *config,
                                             uint64_t now_ns) {
     struct worker_reporter *reporter = calloc(1, sizeof *reporter);
 
     if (reporter != NULL) {
         reporter->config = *config;
-        reporter->reconnect_ns = now_ns;
         reporter->retry_ns = UINT64_MAX;
         link_dialer_init(&reporter->dialer, now_ns, config->seed);
+        link_dialer_own(&reporter->dialer, &link_owner, reporter, now_ns);
     }
     return reporter;
 }
@@ -67,7 +67,8 @@ static bool up(const struct worker_reporter *reporter) {
     return reporter->dialer.state == LINK_UP;
 }
 
-static bool send_reserve(struct worker_reporter *reporter, uint32_t count) {
+static bool send_reserve(void *user, uint32_t count) {
+    struct worker_reporter *reporter = user;
     uint32_t room = reporter->send_room == 0 ? 16 : reporter->send_room;
     struct wire_message **sends;
 
@@ -89,65 +90,30 @@ static bool send_reserve(struct worker_reporter *reporter, uint32_t count) {
     return true;
 }
 
-static void send_later(struct worker_reporter *reporter, struct wire_message *message) {
+static void send_later(void *user, struct wire_message *message) {
+    struct worker_reporter *reporter = user;
+
     BASE_ASSERT(reporter->send_count < reporter->send_room);
     reporter->sends[reporter->send_count++] = message;
 }
 
-/* Sends an unsequenced message, or nothing for lack of memory: heartbeats bring it up again. */
-static void send_mark(struct worker_reporter *reporter, uint64_t now_ns,
-                      struct wire_message *message) {
-    if (message == NULL) {
-        return;
-    }
-    if (!send_reserve(reporter, 1)) {
-        wire_message_unref(message);
-        return;
-    }
-    link_mark(&reporter->dialer.link, now_ns, message);
-    send_later(reporter, message);
-}
-
-static void send_reject(struct worker_reporter *reporter, uint64_t now_ns, uint32_t about,
-                        const struct wire_fault *fault) {
-    struct wire_reject reject = {about, fault->code, {fault->text, strlen(fault->text)}};
-
-    if (up(reporter)) {
-        send_mark(reporter, now_ns, wire_reject_encode(&reject));
-    }
-}
+static const struct link_owner link_owner = {
+    .role = "a supervisor",
+    .reserve = send_reserve,
+    .send = send_later,
+};
 
 static void say_hello(struct worker_reporter *reporter) {
     const struct worker_reporter_config *config = &reporter->config;
     struct wire_hello hello = {
-        .version_min = WIRE_VERSION_MIN,
-        .version_max = WIRE_VERSION_MAX,
         .role = WIRE_SUPERVISOR,
         .session = config->session,
-        .epoch = reporter->dialer.epoch,
-        .received = reporter->dialer.link.received,
         .name = {config->name, strlen(config->name)},
         .host = {config->host, strlen(config->host)},
         .pid = (uint64_t)config->pid,
     };
-    struct wire_message *message;
 
-    if (!send_reserve(reporter, 1)) {
-        return; /* said again after the back-off */
-    }
-    message = wire_hello_encode(&hello);
-    if (message != NULL) {
-        send_later(reporter, message);
-    }
-}
-
-static void resend(struct worker_reporter *reporter, uint32_t count) {
-    if (!send_reserve(reporter, count)) {
-        return; /* the peer finds out by the next heartbeat */
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        send_later(reporter, wire_message_ref(link_kept_at(&reporter->dialer.link, i)));
-    }
+    link_dialer_hello(&reporter->dialer, &hello);
 }
 
 static bool add_pending(struct worker_reporter *reporter, struct wire_message *message, bool bye) {
@@ -236,117 +202,48 @@ static bool post(struct worker_reporter *reporter, uint64_t now_ns) {
 
 /* ---- what comes in ---- */
 
-static void handle_welcome(struct worker_reporter *reporter, uint64_t now_ns,
-                           const struct wire_message *message) {
-    struct wire_welcome welcome;
-    struct wire_fault fault;
-    uint32_t count = 0;
-
-    if (!wire_welcome_decode(message, &welcome, &fault) || welcome.version < WIRE_VERSION_MIN ||
-        welcome.version > WIRE_VERSION_MAX) {
-        return;
-    }
-    if (link_dialer_welcomed(&reporter->dialer, now_ns, &welcome, &count)) {
-        begin_anew(reporter);
-    }
-    if (up(reporter)) {
-        reporter->reconnect_ns = now_ns;
-        resend(reporter, count);
-    }
-}
-
-static void handle_reject(struct worker_reporter *reporter, const struct wire_message *message) {
-    struct wire_reject reject;
-    struct wire_fault fault;
-
-    if (!wire_reject_decode(message, &reject, &fault)) {
-        return;
-    }
-    (void)snprintf(reporter->text, sizeof reporter->text, "the broker rejected %s (%s): %.*s",
-                   wire_type_name(reject.about), wire_reject_text(reject.code),
-                   (int)reject.text.size, reject.text.data);
-    if (!up(reporter) && reject.about == WIRE_HELLO &&
-        (reject.code == WIRE_REJECT_ROLE || reject.code == WIRE_REJECT_VERSION ||
-         reject.code == WIRE_REJECT_AUTH)) {
+static void handle_reject(struct worker_reporter *reporter, const struct link_heard *heard) {
+    (void)snprintf(reporter->text, sizeof reporter->text, "%s", heard->text);
+    if (heard->final) {
         link_dialer_refused(&reporter->dialer);
     }
 }
 
-static void ask_resume(struct worker_reporter *reporter, uint64_t now_ns) {
-    if (link_resume_due(&reporter->dialer.link, now_ns)) {
-        send_mark(reporter, now_ns, wire_resume_encode(reporter->dialer.link.received));
-    }
-}
+static void handle_message(struct worker_reporter *reporter, uint64_t now_ns,
+                           const struct wire_message *message,
+                           const struct wire_envelope *envelope) {
+    struct wire_fault fault;
 
-static void deliver(struct worker_reporter *reporter, uint64_t now_ns,
-                    const struct wire_message *message, const struct wire_envelope *envelope) {
-    struct wire_fault fault = {WIRE_REJECT_ROLE, "not for a supervisor"};
-    uint64_t number;
-    uint32_t count = 0;
-
-    switch (envelope->type) {
-    case WIRE_HEARTBEAT:
-        if (!wire_heartbeat_decode(message, &number, &fault)) {
-            send_reject(reporter, now_ns, WIRE_HEARTBEAT, &fault);
-        } else if (link_heard_sent(&reporter->dialer.link, number)) {
-            ask_resume(reporter, now_ns);
-        }
-        break;
-    case WIRE_RESUME:
-        if (!wire_resume_decode(message, &number, &fault)) {
-            send_reject(reporter, now_ns, WIRE_RESUME, &fault);
-        } else if (!link_resend_from(&reporter->dialer.link, now_ns, number, &count)) {
-            link_dialer_lost(&reporter->dialer, now_ns);
-        } else {
-            resend(reporter, count);
-        }
-        break;
-    case WIRE_REJECT:
-        handle_reject(reporter, message);
-        break;
-    case WIRE_STOP:
-        if (wire_plain_decode(message, WIRE_STOP, &fault)) {
-            reporter->stopped = true;
-        } else {
-            send_reject(reporter, now_ns, WIRE_STOP, &fault);
-        }
-        break;
-    default:
-        send_reject(reporter, now_ns, envelope->type, &fault);
-        break;
+    if (envelope->type != WIRE_STOP) {
+        link_dialer_misplaced(&reporter->dialer, now_ns, envelope->type);
+    } else if (wire_plain_decode(message, WIRE_STOP, &fault)) {
+        reporter->stopped = true;
+    } else {
+        link_dialer_reject(&reporter->dialer, now_ns, WIRE_STOP, &fault);
     }
 }
 
 void worker_reporter_receive(struct worker_reporter *reporter, uint64_t now_ns,
                              struct wire_message *message) {
-    struct wire_envelope envelope;
-    struct wire_fault fault;
+    struct link_heard heard;
 
-    if (!wire_open(message, &envelope, &fault)) {
-        send_reject(reporter, now_ns, 0, &fault);
-    } else if (envelope.type == WIRE_WELCOME) {
-        handle_welcome(reporter, now_ns, message);
-    } else if (envelope.type == WIRE_UNKNOWN) {
-        link_dialer_lost(&reporter->dialer, now_ns);
-    } else if (!up(reporter)) {
-        if (envelope.type == WIRE_REJECT && reporter->dialer.state == LINK_HELLO_SENT) {
-            handle_reject(reporter, message);
+    link_dialer_receive(&reporter->dialer, now_ns, message, &heard);
+    switch (heard.type) {
+    case LINK_HEARD_NOTHING:
+    case LINK_HEARD_NO_ROOM: /* there is always room */
+        break;
+    case LINK_HEARD_WELCOME:
+        if (heard.anew) {
+            begin_anew(reporter);
         }
-    } else {
-        switch (
-            link_accept(&reporter->dialer.link, now_ns, &envelope, wire_message_bytes(message))) {
-        case LINK_DELIVER:
-            deliver(reporter, now_ns, message, &envelope);
-            break;
-        case LINK_DUPLICATE:
-            break;
-        case LINK_GAP:
-            ask_resume(reporter, now_ns);
-            break;
-        case LINK_BROKEN:
-            link_dialer_lost(&reporter->dialer, now_ns);
-            break;
-        }
+        link_dialer_resend(&reporter->dialer, heard.resend);
+        break;
+    case LINK_HEARD_REJECT:
+        handle_reject(reporter, &heard);
+        break;
+    case LINK_HEARD_MESSAGE:
+        handle_message(reporter, now_ns, message, &heard.envelope);
+        break;
     }
 }
 
@@ -362,21 +259,11 @@ void worker_reporter_leave(struct worker_reporter *reporter) {
 /* ---- time ---- */
 
 static void tick(struct worker_reporter *reporter, uint64_t now_ns) {
-    bool was_up = up(reporter);
+    bool reconnect;
 
-    switch (link_dialer_tick(&reporter->dialer, now_ns)) {
-    case LINK_DO_NOTHING:
-        break;
-    case LINK_DO_HEARTBEAT:
-        send_mark(reporter, now_ns, wire_heartbeat_encode(reporter->dialer.link.sent));
-        break;
-    case LINK_DO_HELLO:
-        if (was_up || now_ns - reporter->reconnect_ns >= RECONNECT_NS) {
-            reporter->reconnect_ns = now_ns;
-            reporter->wants_reconnect = true;
-        }
+    if (link_dialer_go_on(&reporter->dialer, now_ns, &reconnect) == LINK_DO_HELLO) {
+        reporter->wants_reconnect = reporter->wants_reconnect || reconnect;
         say_hello(reporter);
-        break;
     }
 }
 
@@ -396,7 +283,7 @@ void worker_reporter_step(struct worker_reporter *reporter, uint64_t now_ns) {
         reporter->retry_ns = now_ns + RETRY_NS;
     }
     if (up(reporter) && link_ack_due(&reporter->dialer.link)) {
-        send_mark(reporter, now_ns, wire_heartbeat_encode(reporter->dialer.link.sent));
+        link_dialer_heartbeat(&reporter->dialer, now_ns);
     }
 }
 
