@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/options.h"
+
 /* ----------------------------------------------------------------- addresses */
 
 #define HOST_BYTES 128
@@ -18,13 +20,12 @@ struct address {
 static bool parse_address(const char *text, struct address *address) {
     const char *colon = strrchr(text, ':'), *port = colon == NULL ? text : colon + 1;
     size_t size = colon == NULL ? 0 : (size_t)(colon - text);
-    char *end;
+    uint64_t number;
 
-    errno = 0;
-    address->port = (unsigned)strtoul(port, &end, 10);
-    if (*port < '0' || *port > '9' || *end != '\0' || errno != 0 || address->port > UINT16_MAX) {
+    if (!base_option_number(port, 0, UINT16_MAX, &number)) {
         return false;
     }
+    address->port = (unsigned)number;
     if (colon == NULL) {
         snprintf(address->host, sizeof address->host, "127.0.0.1");
         return true;

@@ -1,18 +1,17 @@
 #include "broker/options.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/options.h"
 #include "broker/metrics.h"
 
 #define DEFAULT_ENDPOINT "tcp://127.0.0.1:7700"
 
 #define MEMORY_BYTES_MIN (UINT64_C(1) << 20)
-#define SECONDS_MAX      1e6 /* eleven days */
 
 enum flag {
     OPTION_LISTEN = 256,
@@ -101,20 +100,6 @@ const char *broker_options_usage(void) {
 
 /* ------------------------------------------------------------------- values */
 
-static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *number) {
-    char *end;
-    unsigned long long value;
-
-    errno = 0;
-    value = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < min ||
-        value > max) {
-        return false;
-    }
-    *number = value;
-    return true;
-}
-
 static bool parse_size(const char *text, uint64_t *bytes) {
     static const char units[] = "KMGT";
     char *end;
@@ -137,20 +122,6 @@ static bool parse_size(const char *text, uint64_t *bytes) {
         return false;
     }
     *bytes = (uint64_t)value;
-    return true;
-}
-
-/* Seconds with a fraction, as nanoseconds. */
-static bool parse_seconds(const char *text, double min, uint64_t *ns) {
-    char *end;
-    double value;
-
-    errno = 0;
-    value = strtod(text, &end);
-    if (end == text || *end != '\0' || errno != 0 || !(value >= min && value <= SECONDS_MAX)) {
-        return false;
-    }
-    *ns = (uint64_t)(value * 1e9);
     return true;
 }
 
@@ -202,7 +173,7 @@ static bool is_endpoint(const char *endpoint) {
         return false;
     }
     port = strrchr(endpoint, ':') + 1;
-    return strcmp(port, "*") == 0 || parse_number(port, 0, UINT16_MAX, &number);
+    return strcmp(port, "*") == 0 || base_option_number(port, 0, UINT16_MAX, &number);
 }
 
 static bool check_endpoints(struct broker_options *options, char *error, size_t error_bytes) {
@@ -229,24 +200,14 @@ static bool check_endpoints(struct broker_options *options, char *error, size_t 
     return true;
 }
 
-/* What an option has not said the environment may; an empty variable is as none. */
-static void ask_environment(const char **value, const char *name) {
-    if (*value == NULL) {
-        *value = getenv(name);
-        if (*value != NULL && (*value)[0] == '\0') {
-            *value = NULL;
-        }
-    }
-}
-
 static bool check_keys(struct broker_options *options, char *error, size_t error_bytes) {
     if (options->insecure && (options->key != NULL || options->authorized != NULL)) {
         snprintf(error, error_bytes, "--insecure is for a broker without keys");
         return false;
     }
     if (!options->insecure) {
-        ask_environment(&options->key, "FURROW_BROKER_KEY");
-        ask_environment(&options->authorized, "FURROW_BROKER_AUTHORIZED");
+        base_option_environment(&options->key, "FURROW_BROKER_KEY");
+        base_option_environment(&options->authorized, "FURROW_BROKER_AUTHORIZED");
     }
     if ((options->key == NULL) != (options->authorized == NULL)) {
         snprintf(error, error_bytes,
@@ -268,7 +229,8 @@ static bool add_endpoint(struct broker_options *options, const char *endpoint) {
 
 /* ------------------------------------------------------------------ options */
 
-static bool set_option(struct broker_options *options, int option, const char *value) {
+static bool set_option(void *user, int option, const char *value) {
+    struct broker_options *options = user;
     struct broker_config *config = &options->config;
     uint64_t number = 0;
     bool good = true;
@@ -279,18 +241,18 @@ static bool set_option(struct broker_options *options, int option, const char *v
     case OPTION_MEMORY:
         return parse_size(value, &config->memory_bytes);
     case OPTION_TASKS:
-        good = parse_number(value, 1, UINT32_MAX, &number);
+        good = base_option_number(value, 1, UINT32_MAX, &number);
         config->tasks_max = (uint32_t)number;
         config->client_tasks_max = (uint32_t)number;
         return good;
     case OPTION_HEARTBEAT:
-        return parse_seconds(value, 0.001, &config->heartbeat_ns);
+        return base_option_seconds(value, 0.001, &config->heartbeat_ns);
     case OPTION_SILENCE:
-        return parse_seconds(value, 0.002, &config->silence_ns);
+        return base_option_seconds(value, 0.002, &config->silence_ns);
     case OPTION_SETTLE:
-        return parse_seconds(value, 0, &config->settle_ns);
+        return base_option_seconds(value, 0, &config->settle_ns);
     case OPTION_NO_FUNCTION:
-        good = parse_seconds(value, 0, &config->no_function_ns);
+        good = base_option_seconds(value, 0, &config->no_function_ns);
         if (config->no_function_ns == 0) {
             config->no_function_ns = UINT64_MAX;
         }
@@ -326,32 +288,18 @@ static bool set_option(struct broker_options *options, int option, const char *v
 
 bool broker_options_parse(struct broker_options *options, int argc, char **argv, char *error,
                           size_t error_bytes) {
-    int option, index = 0;
+    int behind;
 
     error[0] = '\0';
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:", long_options, &index)) != -1) {
-        if (option == ':') {
-            snprintf(error, error_bytes, "%s needs a value", argv[optind - 1]);
-            return false;
-        }
-        if (option == '?') {
-            snprintf(error, error_bytes, "%s: there is no such option, or it takes no value",
-                     argv[optind - 1]);
-            return false;
-        }
-        if (!set_option(options, option, optarg)) {
-            snprintf(error, error_bytes, "--%s %s: not a value that it can have",
-                     long_options[index].name, optarg);
-            return false;
-        }
+    behind = base_options_read(argc, argv, long_options, set_option, options, error, error_bytes);
+    if (behind < 0) {
+        return false;
     }
     if (options->help || options->version) {
         return true;
     }
-    if (optind < argc) {
-        snprintf(error, error_bytes, "%s: no argument is expected there", argv[optind]);
+    if (behind < argc) {
+        snprintf(error, error_bytes, "%s: no argument is expected there", argv[behind]);
         return false;
     }
     if (options->config.silence_ns <= options->config.heartbeat_ns) {

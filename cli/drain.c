@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/options.h"
 #include "cli/connection.h"
 #include "cli/output.h"
 
@@ -45,7 +46,7 @@ static bool set_option(void *user, int option, const char *value) {
         return true;
     }
     drain->wait = true;
-    return value == NULL || cli_parse_seconds(value, &drain->wait_ns);
+    return value == NULL || base_option_seconds(value, 0, &drain->wait_ns);
 }
 
 /* ------------------------------------------------------------------- finding */

@@ -1,25 +1,12 @@
 #include "cli/options.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/options.h"
+
 #define DEFAULT_TIMEOUT_NS UINT64_C(5000000000)
-#define SECONDS_MAX        1e6 /* eleven days */
-
-bool cli_parse_seconds(const char *text, uint64_t *ns) {
-    char *end;
-    double value;
-
-    errno = 0;
-    value = strtod(text, &end);
-    if (end == text || *end != '\0' || errno != 0 || !(value >= 0 && value <= SECONDS_MAX)) {
-        return false;
-    }
-    *ns = (uint64_t)(value * 1e9);
-    return true;
-}
 
 static bool is_broker(const char *url) {
     return (strncmp(url, "tcp://", 6) == 0 || strncmp(url, "ipc://", 6) == 0) && url[6] != '\0';
@@ -67,7 +54,7 @@ static bool set_option(struct cli_options *options, int option, const char *valu
     case CLI_OPTION_CONNECT:
         return take_url(options, value);
     case CLI_OPTION_TIMEOUT:
-        return cli_parse_seconds(value, &options->timeout_ns) && options->timeout_ns > 0;
+        return base_option_seconds(value, 0, &options->timeout_ns) && options->timeout_ns > 0;
     case CLI_OPTION_KEY:
         options->key = value;
         return value[0] != '\0';
@@ -120,15 +107,9 @@ static bool parse(struct cli_options *options, int argc, char **argv, bool *help
     return true;
 }
 
-static const char *said_or(const char *said, const char *variable) {
-    const char *value = said != NULL ? said : getenv(variable);
-
-    return value != NULL && value[0] != '\0' ? value : NULL;
-}
-
 static bool find_keys(struct cli_options *options) {
-    options->key = said_or(options->key, "FURROW_KEY");
-    options->server = said_or(options->server, "FURROW_SERVER_KEY");
+    base_option_environment(&options->key, "FURROW_KEY");
+    base_option_environment(&options->server, "FURROW_SERVER_KEY");
     if ((options->key == NULL) == (options->server == NULL)) {
         return true;
     }

@@ -56,7 +56,4 @@ struct cli_options {
  * is to go on; else *exit is its exit code, and all is said. */
 bool cli_options_parse(struct cli_options *options, int argc, char **argv, enum cli_exit *exit);
 
-/* cli_parse_seconds reads a number of seconds as nanoseconds. */
-bool cli_parse_seconds(const char *text, uint64_t *ns);
-
 #endif

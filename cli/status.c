@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/options.h"
 #include "cli/fleet.h"
 
 #define WATCH_NS UINT64_C(2000000000)
@@ -21,12 +22,11 @@ static const struct option table[] = {
 struct settings {
     bool json, watch;
     uint64_t every_ns;
-    unsigned long count; /* so many times; 0: for ever */
+    uint64_t count; /* so many times; 0: for ever */
 };
 
 static bool set_option(void *user, int option, const char *value) {
     struct settings *settings = user;
-    char *end;
 
     switch (option) {
     case OPTION_JSON:
@@ -35,17 +35,16 @@ static bool set_option(void *user, int option, const char *value) {
     case OPTION_WATCH:
         settings->watch = true;
         return value == NULL ||
-               (cli_parse_seconds(value, &settings->every_ns) && settings->every_ns > 0);
+               (base_option_seconds(value, 0, &settings->every_ns) && settings->every_ns > 0);
     default:
-        settings->count = strtoul(value, &end, 10);
-        return value[0] >= '0' && value[0] <= '9' && *end == '\0' && settings->count > 0;
+        return base_option_number(value, 1, UINT64_MAX, &settings->count);
     }
 }
 
 /* getopt takes an optional value only behind '='; people write it behind a blank. */
 static bool take_seconds(struct cli_options *options, struct settings *settings) {
     if (options->argument_count == 1 &&
-        (!settings->watch || !cli_parse_seconds(options->arguments[0], &settings->every_ns) ||
+        (!settings->watch || !base_option_seconds(options->arguments[0], 0, &settings->every_ns) ||
          settings->every_ns == 0)) {
         fprintf(stderr, "furrow status: %s: no argument is expected there\n",
                 options->arguments[0]);

@@ -1,15 +1,11 @@
 #include "worker/options.h"
 
-#include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/options.h"
 #include "base/pool.h"
 #include "worker/supervisor.h"
-
-#define SECONDS_MAX 1e6 /* eleven days */
 
 enum flag {
     OPTION_CONNECT = 256,
@@ -89,41 +85,22 @@ const char *worker_options_usage(void) {
            "with tasks left.\n";
 }
 
-static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *number) {
-    char *end;
-    unsigned long long value;
-
-    errno = 0;
-    value = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < min ||
-        value > max) {
-        return false;
-    }
-    *number = value;
-    return true;
-}
-
 static bool parse_count(const char *text, uint64_t max, unsigned *count) {
     uint64_t number;
 
-    if (!parse_number(text, 1, max, &number)) {
+    if (!base_option_number(text, 1, max, &number)) {
         return false;
     }
     *count = (unsigned)number;
     return true;
 }
 
-/* Seconds with a fraction, as nanoseconds; never 0, which would stand for the default. */
-static bool parse_seconds(const char *text, uint64_t *ns) {
-    char *end;
-    double value;
-
-    errno = 0;
-    value = strtod(text, &end);
-    if (end == text || *end != '\0' || errno != 0 || !(value >= 0 && value <= SECONDS_MAX)) {
+/* Never 0, which would stand for the default. */
+static bool parse_grace(const char *text, uint64_t *ns) {
+    if (!base_option_seconds(text, 0, ns)) {
         return false;
     }
-    *ns = (uint64_t)(value * 1e9) + 1;
+    ++*ns;
     return true;
 }
 
@@ -140,7 +117,9 @@ static bool add_string(const char **strings, uint32_t *count, uint32_t max, cons
     return true;
 }
 
-static bool set_option(struct worker_options *options, int option, const char *value) {
+static bool set_option(void *user, int option, const char *value) {
+    struct worker_options *options = user;
+
     switch ((enum flag)option) {
     case OPTION_CONNECT:
         return options->endpoint == NULL && parse_endpoint(value, &options->endpoint);
@@ -163,12 +142,12 @@ static bool set_option(struct worker_options *options, int option, const char *v
         options->name = value;
         return value[0] != '\0' && strlen(value) <= WIRE_NAME_BYTES_MAX;
     case OPTION_TASKS_MAX:
-        return parse_number(value, 1, UINT64_MAX, &options->tasks_max);
+        return base_option_number(value, 1, UINT64_MAX, &options->tasks_max);
     case OPTION_INITIALIZER:
         options->initializer = value;
         return value[0] != '\0' && strlen(value) <= WIRE_NAME_BYTES_MAX;
     case OPTION_GRACE:
-        return parse_seconds(value, &options->grace_ns);
+        return parse_grace(value, &options->grace_ns);
     case OPTION_LOG_LEVEL:
         return base_log_level_parse(value, &options->log_level);
     case OPTION_LOG_FORMAT:
@@ -183,19 +162,9 @@ static bool set_option(struct worker_options *options, int option, const char *v
     return false;
 }
 
-/* What an option has not said the environment may; an empty variable is as none. */
-static void ask_environment(const char **value, const char *name) {
-    if (*value == NULL) {
-        *value = getenv(name);
-        if (*value != NULL && (*value)[0] == '\0') {
-            *value = NULL;
-        }
-    }
-}
-
 static bool check_keys(struct worker_options *options, char *error, size_t error_bytes) {
-    ask_environment(&options->key, "FURROW_KEY");
-    ask_environment(&options->server, "FURROW_SERVER_KEY");
+    base_option_environment(&options->key, "FURROW_KEY");
+    base_option_environment(&options->server, "FURROW_SERVER_KEY");
     if ((options->key == NULL) != (options->server == NULL)) {
         (void)snprintf(error, error_bytes, "%s",
                        options->key == NULL
@@ -208,35 +177,21 @@ static bool check_keys(struct worker_options *options, char *error, size_t error
 
 bool worker_options_parse(struct worker_options *options, int argc, char **argv, char *error,
                           size_t error_bytes) {
-    int option, index = 0;
+    int behind;
 
     memset(options, 0, sizeof *options);
     options->threads = 1;
     options->log_level = BASE_LOG_INFO;
     error[0] = '\0';
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:", long_options, &index)) != -1) {
-        if (option == ':') {
-            (void)snprintf(error, error_bytes, "%s needs a value", argv[optind - 1]);
-            return false;
-        }
-        if (option == '?') {
-            (void)snprintf(error, error_bytes, "%s: there is no such option, or it takes no value",
-                           argv[optind - 1]);
-            return false;
-        }
-        if (!set_option(options, option, optarg)) {
-            (void)snprintf(error, error_bytes, "--%s %s: not a value that it can have",
-                           long_options[index].name, optarg);
-            return false;
-        }
+    behind = base_options_read(argc, argv, long_options, set_option, options, error, error_bytes);
+    if (behind < 0) {
+        return false;
     }
     if (options->help || options->version) {
         return true;
     }
-    if (optind < argc) {
-        (void)snprintf(error, error_bytes, "%s: no argument is expected there", argv[optind]);
+    if (behind < argc) {
+        (void)snprintf(error, error_bytes, "%s: no argument is expected there", argv[behind]);
         return false;
     }
     if (options->endpoint == NULL || options->module_count == 0) {

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/buffer.h"
+#include "base/options.h"
 #include "base/pool.h"
 #include "task/registry.h"
 #include "worker/child.h"
@@ -96,16 +97,6 @@ char **worker_settings_print(const struct worker_settings *settings, const char 
     return argv;
 }
 
-static bool parse_number(const char *text, uint64_t most, uint64_t *number) {
-    unsigned long long value;
-    char *end;
-
-    errno = 0;
-    value = strtoull(text, &end, 10);
-    *number = value;
-    return errno == 0 && end != text && *end == '\0' && text[0] != '-' && value <= most;
-}
-
 static bool parse_session(const char *text, struct wire_session *session) {
     return strlen(text) == 32 &&
            sscanf(text, "%16" SCNx64 "%16" SCNx64, &session->high, &session->low) == 2;
@@ -129,14 +120,14 @@ static bool parse_one(struct worker_settings *settings, const char *key, size_t 
     } else if (KEY("initializer")) {
         settings->initializer = value;
     } else if (KEY("threads")) {
-        if (!parse_number(value, BASE_POOL_THREADS_MAX, &number) || number == 0) {
+        if (!base_option_number(value, 1, BASE_POOL_THREADS_MAX, &number)) {
             return false;
         }
         settings->threads = (unsigned)number;
     } else if (KEY("tasks_max")) {
-        return parse_number(value, UINT64_MAX, &settings->tasks_max);
+        return base_option_number(value, 0, UINT64_MAX, &settings->tasks_max);
     } else if (KEY("grace_ns")) {
-        return parse_number(value, UINT64_MAX, &settings->grace_ns);
+        return base_option_number(value, 0, UINT64_MAX, &settings->grace_ns);
     } else if (KEY("log")) {
         return base_log_level_parse(value, &settings->log_level);
     } else if (KEY("arguments")) {
