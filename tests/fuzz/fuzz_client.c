@@ -4,23 +4,21 @@
  * nothing but HELLO goes before WELCOME, credit is kept, each task is resolved once, a cancel has one
  * answer, and the client's own count of its tasks is right. In the end a sane broker answers everything,
  * and the client leaves. */
-#include "tests/fuzz/fuzz_input.h"
+#include "tests/fuzz/fuzz_far_end.h"
 
 #include "base/assert.h"
 #include "base/buffer.h"
 #include "libclient/core.h"
 #include "tests/fuzz/wire_exercise.h"
-#include "wire/link.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define TASKS      512u
-#define KNOWN      32u /* ids that the broker remembers */
-#define CLASSES    4u
-#define SCRIPT_MAX 600u
+#define TASKS   512u
+#define KNOWN   32u /* ids that the broker remembers */
+#define CLASSES 4u
 
 enum fate { FREE, OPEN, DONE };
 
@@ -33,11 +31,9 @@ struct task {
 struct world {
     struct client_core *core;
     struct wire_blob *large;
-    uint64_t now_ns, epoch;
-    struct link link; /* the broker's */
-    bool known, hello_came, sane, crooked, resend, refused, leaving, left;
-    bool over; /* byte credit was exceeded in this step */
-    uint64_t hello_epoch, hello_received, resend_from;
+    struct fuzz_far_end far;
+    bool refused, leaving, left;
+    bool over;                           /* byte credit was exceeded in this step */
     uint64_t credit_tasks, credit_bytes; /* told in this stream */
     uint64_t sent_tasks, sent_bytes;
     uint64_t ids[KNOWN];
@@ -53,24 +49,12 @@ static void step(const struct client_event *event);
 
 /* --------------------------------------------------------------- the broker */
 
-static void hear_hello(const struct wire_message *message) {
-    struct wire_hello hello;
-    struct wire_fault fault;
-    bool decoded = wire_hello_decode(message, &hello, &fault);
-
-    BASE_ASSERT(decoded && hello.role == WIRE_CLIENT);
-    world.hello_came = true;
-    world.hello_epoch = hello.epoch;
-    world.hello_received = hello.received;
-    wire_hello_fini(&hello);
-}
-
 static void hear_define(const struct wire_message *message) {
     struct wire_define define;
     struct wire_fault fault;
     bool decoded = wire_define_decode(message, &define, &fault);
 
-    BASE_ASSERT(decoded && (!world.defined[define.class_index] || world.crooked));
+    BASE_ASSERT(decoded && (!world.defined[define.class_index] || world.far.crooked));
     world.defined[define.class_index] = true;
 }
 
@@ -85,7 +69,7 @@ static void hear_submit(const struct wire_message *message) {
         world.ids[world.id_count++ % KNOWN] = entry.values[0];
         world.sent_tasks++;
         world.sent_bytes += entry.size;
-        if (!world.crooked) {
+        if (!world.far.crooked) {
             BASE_ASSERT(world.defined[entry.key[0]]);
             BASE_ASSERT(world.sent_tasks <= world.credit_tasks);
             world.over = world.over || world.sent_bytes > world.credit_bytes;
@@ -93,32 +77,14 @@ static void hear_submit(const struct wire_message *message) {
     }
 }
 
-static void hear(const struct wire_message *message) {
-    struct wire_envelope envelope;
-    struct wire_fault fault;
-    uint32_t type = fuzz_check_message(message, &envelope);
-
-    BASE_ASSERT(!world.left);
-    if (type == WIRE_HELLO) {
-        hear_hello(message);
-        return;
-    }
-    if (!world.known || link_accept(&world.link, world.now_ns, &envelope,
-                                    wire_message_bytes(message)) != LINK_DELIVER) {
-        return;
-    }
+static void hear(uint32_t type, const struct wire_message *message) {
     switch (type) {
-    case WIRE_RESUME:
-        world.resend = wire_resume_decode(message, &world.resend_from, &fault);
-        break;
     case WIRE_DEFINE:
         hear_define(message);
         break;
     case WIRE_SUBMIT:
         hear_submit(message);
         break;
-    case WIRE_HEARTBEAT:
-    case WIRE_REJECT:
     case WIRE_CANCEL:
         break;
     case WIRE_BYE:
@@ -129,37 +95,12 @@ static void hear(const struct wire_message *message) {
     }
 }
 
-/* Hands a message to the client as it is; takes it. */
-static void deliver(struct wire_message *message) {
-    BASE_ASSERT(message != NULL);
-    step(&(struct client_event){.type = CLIENT_RECEIVE, .message = message});
-    wire_message_unref(message);
-}
-
-static void resend_from(uint64_t received) {
-    uint32_t count;
-
-    world.resend = false;
-    if (!link_resend_from(&world.link, world.now_ns, received, &count)) {
-        deliver(wire_plain_encode(WIRE_UNKNOWN));
-        return;
-    }
-    for (uint32_t i = 0; i < count && i < world.link.kept_count; i++) {
-        deliver(wire_message_ref(link_kept_at(&world.link, i)));
-    }
-}
-
-/* Takes note of what a message grants and begins, if it can be read at all. */
-static void note(const struct wire_message *message) {
-    struct wire_envelope envelope;
+/* What a message grants. */
+static void note(uint32_t type, const struct wire_message *message) {
     struct wire_batch batch;
     struct wire_fault fault;
 
-    if (!wire_open(message, &envelope, &fault)) {
-        return;
-    }
-    world.crooked = world.crooked || envelope.type == WIRE_WELCOME;
-    if ((envelope.type != WIRE_OUTCOMES && envelope.type != WIRE_CREDIT) ||
+    if ((type != WIRE_OUTCOMES && type != WIRE_CREDIT) ||
         !wire_batch_open(&batch, message, &fault)) {
         return;
     }
@@ -171,59 +112,9 @@ static void note(const struct wire_message *message) {
     }
 }
 
-static void post(struct wire_message *message) {
-    struct wire_envelope envelope;
-    struct wire_fault fault;
-
-    BASE_ASSERT(message != NULL);
-    if (wire_open(message, &envelope, &fault) && envelope.type >= WIRE_FIRST_SEQUENCED) {
-        BASE_ASSERT(link_post(&world.link, world.now_ns, message));
-    } else if (envelope.type != WIRE_WELCOME && envelope.type != WIRE_UNKNOWN) {
-        link_mark(&world.link, world.now_ns, message);
-    }
-    deliver(message);
-    if (world.resend) {
-        resend_from(world.resend_from);
-    }
-}
-
-/* A WELCOME that fits what the client said last, or one that doesn't. */
-static void welcome(struct fuzz_input *in, uint8_t how) {
-    uint32_t count;
-    bool resumed = how % 4 != 0 && world.known && world.hello_epoch == world.epoch &&
-                   link_resend_from(&world.link, world.now_ns, world.hello_received, &count);
-    struct wire_welcome welcome = {
-        .version = how % 64 == 63 ? 7 : 1,
-        .resumed = resumed,
-        .heartbeat_ms = 1000,
-        .silence_ms = 5000,
-        .payload_max = WIRE_PAYLOAD_BYTES_MAX,
-    };
-
-    if (how % 16 == 8) {
-        world.epoch++;
-    }
-    if (!resumed) {
-        link_reset(&world.link, world.now_ns);
-        world.credit_tasks = world.credit_bytes = world.sent_tasks = world.sent_bytes = 0;
-        memset(world.defined, 0, sizeof world.defined);
-    }
-    world.known = true;
-    welcome.epoch = world.epoch;
-    welcome.received = resumed ? world.link.received : world.link.base;
-    if (how % 32 == 31) {
-        world.crooked = true;
-        welcome.received = fuzz_number(in, welcome.received);
-        welcome.resumed = !resumed;
-        welcome.heartbeat_ms = (uint32_t)fuzz_number(in, 1000);
-        welcome.silence_ms = (uint32_t)fuzz_number(in, 5000);
-        welcome.epoch = fuzz_number(in, welcome.epoch);
-    }
-    world.hello_came = false;
-    deliver(wire_welcome_encode(&welcome));
-    for (uint32_t i = 0; resumed && i < world.link.kept_count; i++) {
-        deliver(wire_message_ref(link_kept_at(&world.link, i)));
-    }
+static void forget(void) {
+    world.credit_tasks = world.credit_bytes = world.sent_tasks = world.sent_bytes = 0;
+    memset(world.defined, 0, sizeof world.defined);
 }
 
 static struct wire_message *make_batch(struct fuzz_input *in, enum wire_type type) {
@@ -281,7 +172,8 @@ static void act(const struct client_action *action) {
 
     switch (action->type) {
     case CLIENT_SEND:
-        hear(action->message);
+        BASE_ASSERT(!world.left);
+        fuzz_far_hear(&world.far, action->message);
         wire_message_unref(action->message);
         break;
     case CLIENT_RESOLVE:
@@ -322,7 +214,7 @@ static void step(const struct client_event *event) {
     size_t count;
 
     world.over = false;
-    client_step(world.core, world.now_ns, event);
+    client_step(world.core, world.far.now_ns, event);
     actions = client_actions(world.core, &count);
     for (size_t i = 0; i < count; i++) {
         act(&actions[i]);
@@ -337,20 +229,36 @@ static void event(enum client_event_type type) {
     step(&(struct client_event){.type = type});
 }
 
-static void pass(uint64_t duration_ns) {
-    uint64_t end_ns = world.now_ns + duration_ns;
-    uint32_t steps = 0;
-
-    while (world.now_ns < end_ns) {
-        uint64_t next_ns = client_deadline(world.core);
-
-        next_ns = next_ns < end_ns ? next_ns : end_ns;
-        world.now_ns = next_ns > world.now_ns ? next_ns : world.now_ns + 1000;
-        event(CLIENT_TICK);
-        event(CLIENT_FLUSH);
-        BASE_ASSERT(++steps < 40000);
-    }
+static void receive(struct wire_message *message) {
+    step(&(struct client_event){.type = CLIENT_RECEIVE, .message = message});
 }
+
+static void tick(void) {
+    event(CLIENT_TICK);
+}
+
+static void flush(void) {
+    event(CLIENT_FLUSH);
+}
+
+static uint64_t deadline(void) {
+    return client_deadline(world.core);
+}
+
+static const struct fuzz_near_end near_end = {
+    .role = WIRE_CLIENT,
+    .batches = {WIRE_OUTCOMES, WIRE_OUTCOMES, WIRE_CREDIT, WIRE_VERDICTS, WIRE_STARTED, WIRE_CREDIT,
+                WIRE_OUTCOMES, WIRE_RECALL},
+    .rejected = WIRE_SUBMIT,
+    .receive = receive,
+    .hear = hear,
+    .forget = forget,
+    .note = note,
+    .make_batch = make_batch,
+    .tick = tick,
+    .flush = flush,
+    .deadline = deadline,
+};
 
 static uint32_t class_of(uint8_t how) {
     static const char *const functions[CLASSES] = {"a", "b", "c", "d"};
@@ -421,54 +329,11 @@ static void give_up(void) {
 
 /* ------------------------------------------------------------------ scripts */
 
-static void say(struct fuzz_input *in, uint8_t how) {
-    static const enum wire_type batches[] = {WIRE_OUTCOMES, WIRE_OUTCOMES, WIRE_CREDIT,
-                                             WIRE_VERDICTS, WIRE_STARTED,  WIRE_CREDIT,
-                                             WIRE_OUTCOMES, WIRE_RECALL};
-    struct wire_message *message;
-
-    switch (how % 16) {
-    case 8:
-        message = wire_heartbeat_encode(fuzz_number(in, world.link.sent));
-        break;
-    case 9:
-        message = wire_resume_encode(fuzz_number(in, world.link.received));
-        break;
-    case 10:
-        message = wire_plain_encode(how >= 0xc0 ? WIRE_STOP : WIRE_UNKNOWN);
-        break;
-    case 11:
-        message =
-            wire_reject_encode(&(struct wire_reject){how / 16 < 12 ? WIRE_SUBMIT : WIRE_HELLO,
-                                                     (enum wire_reject_code)(1 + how / 16 % 7),
-                                                     {"because", 7}});
-        break;
-    default:
-        message = make_batch(in, batches[how % 8]);
-        break;
-    }
-    BASE_ASSERT(message != NULL);
-    if (how % 16 >= 14) {
-        fuzz_spoil(in, message, true);
-    }
-    note(message);
-    if (how % 16 == 15) {
-        fuzz_forge(message, fuzz_number(in, world.link.sent + 1),
-                   fuzz_number(in, world.link.received));
-        deliver(message);
-    } else {
-        post(message);
-    }
-}
-
 static void play(struct fuzz_input *in, uint8_t what, uint8_t how) {
-    struct wire_message *message;
-
+    if (fuzz_far_play(&world.far, in, what, how)) {
+        return;
+    }
     switch (what % 8) {
-    case 0:
-    case 1:
-        say(in, how);
-        break;
     case 2:
         submit(how);
         break;
@@ -477,29 +342,6 @@ static void play(struct fuzz_input *in, uint8_t what, uint8_t how) {
             cancel_all();
         } else {
             cancel(how);
-        }
-        break;
-    case 4:
-        event(CLIENT_FLUSH);
-        if (how >= 0x80) {
-            pass(fuzz_duration(in));
-        }
-        break;
-    case 5:
-        if (world.hello_came || how >= 0xe0) {
-            welcome(in, how);
-        } else {
-            event(CLIENT_TICK);
-        }
-        break;
-    case 6:
-        message = fuzz_message(in);
-        if (message != NULL) {
-            note(message);
-            if (how < 0x80) {
-                fuzz_forge(message, world.link.sent + 1, world.link.received);
-            }
-            deliver(message);
         }
         break;
     default:
@@ -529,8 +371,8 @@ static void answer_all(void) {
     }
     message = wire_writer_finish(writer, extra);
     wire_writer_free(writer);
-    note(message);
-    post(message);
+    fuzz_far_note(&world.far, message);
+    fuzz_far_post(&world.far, message);
 }
 
 /* From now on the broker is sane, and new: every task has its outcome, and the client leaves. */
@@ -538,20 +380,16 @@ static void good_end(void) {
     static const uint8_t nothing[1];
     struct fuzz_input in = {nothing, nothing};
 
-    world.sane = true;
-    world.epoch += UINT64_C(1) << 40;
-    world.now_ns += 100 * FUZZ_S; /* above what wrong numbers there were */
-    world.known = false;
+    fuzz_far_mend(&world.far);
     if (!world.refused) {
-        deliver(wire_plain_encode(WIRE_UNKNOWN));
         for (uint32_t round = 0; world.open > 0 && round < 200; round++) {
             event(CLIENT_FLUSH);
-            if (world.hello_came) {
-                welcome(&in, 1);
-            } else if (world.known) {
+            if (world.far.hello_came) {
+                fuzz_far_welcome(&world.far, &in, 1);
+            } else if (world.far.known) {
                 answer_all();
             }
-            pass(200 * FUZZ_MS);
+            fuzz_far_pass(&world.far, 200 * FUZZ_MS);
         }
         BASE_ASSERT(world.open == 0);
     } else {
@@ -560,7 +398,7 @@ static void good_end(void) {
     world.leaving = true;
     event(CLIENT_LEAVE);
     for (uint32_t round = 0; !world.left && round < 20; round++) {
-        pass(200 * FUZZ_MS);
+        fuzz_far_pass(&world.far, 200 * FUZZ_MS);
     }
     BASE_ASSERT(world.left);
 }
@@ -576,20 +414,18 @@ static void world_init(uint8_t how) {
     };
 
     memset(&world, 0, sizeof world);
-    world.now_ns = 1000 * FUZZ_S;
-    world.epoch = 77;
-    world.core = client_core_new(&config, world.now_ns);
+    fuzz_far_init(&world.far, &near_end);
+    world.core = client_core_new(&config, world.far.now_ns);
     world.large = wire_blob_new(70000);
     BASE_ASSERT(world.core != NULL && world.large != NULL);
     memset(world.large->data, 0, world.large->size);
-    link_init(&world.link, world.now_ns, 0, 0);
     if (config.await_transport) {
         event(CLIENT_RECONNECTED);
     }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct fuzz_input in = {data, data + (size < SCRIPT_MAX ? size : SCRIPT_MAX)};
+    struct fuzz_input in = {data, data + (size < FUZZ_SCRIPT_MAX ? size : FUZZ_SCRIPT_MAX)};
 
     world_init(fuzz_byte(&in));
     event(CLIENT_TICK);
@@ -601,6 +437,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     good_end();
     client_core_free(world.core);
     wire_blob_unref(world.large);
-    link_fini(&world.link);
+    fuzz_far_fini(&world.far);
     return 0;
 }
