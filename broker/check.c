@@ -1,6 +1,13 @@
 /* Whether the core's books agree: what it counts as it goes against what is there. For tests: it looks
  * at everything. */
-#include "broker/internal.h"
+#include "broker/claims.h"
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/queue.h"
+#include "broker/session.h"
+#include "broker/slots.h"
+#include "broker/task.h"
+#include "broker/worker.h"
 
 /* What is found by looking. */
 struct sums {

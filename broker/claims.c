@@ -1,10 +1,24 @@
 /* Settling after a restart: workers say what they still have of an earlier epoch (or stream), clients
  * submit what has no outcome, and whichever of the two comes first waits for the other
  * (docs/protocol.md section 7). */
-#include "broker/internal.h"
+#include "broker/claims.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/credit.h"
+#include "broker/queue.h"
+#include "broker/recall.h"
+#include "broker/recover.h"
+#include "broker/router.h"
+#include "broker/schedule.h"
+#include "broker/session.h"
+#include "broker/slots.h"
+#include "broker/task.h"
+#include "broker/timer.h"
+#include "broker/worker.h"
 
 /* ------------------------------------------------------------------ settling */
 

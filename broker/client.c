@@ -1,8 +1,18 @@
 /* Classes, CANCEL, leaving, and what goes back to a client. */
-#include "broker/internal.h"
+#include "broker/client.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "broker/core_private.h"
+#include "broker/credit.h"
+#include "broker/queue.h"
+#include "broker/recall.h"
+#include "broker/router.h"
+#include "broker/session.h"
+#include "broker/slots.h"
+#include "broker/task.h"
+#include "broker/timer.h"
 
 struct broker_session *broker_client_new(struct broker_core *core, const struct wire_hello *hello) {
     struct broker_client *client = calloc(1, sizeof *client);

@@ -1,11 +1,26 @@
 /* Steps, actions, timers, statistics. */
-#include "base/log.h"
-#include "broker/internal.h"
+#include "broker/core_private.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/log.h"
+#include "broker/admin.h"
+#include "broker/claims.h"
+#include "broker/client.h"
+#include "broker/credit.h"
+#include "broker/owner.h"
+#include "broker/queue.h"
+#include "broker/recall.h"
+#include "broker/recover.h"
+#include "broker/router.h"
+#include "broker/schedule.h"
+#include "broker/session.h"
+#include "broker/task.h"
+#include "broker/timer.h"
+#include "broker/worker.h"
 
 void broker_config_default(struct broker_config *config) {
     *config = (struct broker_config){

@@ -5,7 +5,14 @@
  * is plenty, each client is kept supplied with a window; when it gets scarce, only those are that
  * have less than their share. One task is always let through for a client that has nothing here, so
  * the limit may be exceeded by one task a client and by no more. */
-#include "broker/internal.h"
+#include "broker/credit.h"
+
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/owner.h"
+#include "broker/queue.h"
+#include "broker/session.h"
+#include "broker/task.h"
 
 #define WINDOW_TASKS_MAX UINT64_C(65536)
 #define WINDOW_BYTES_MAX (UINT64_C(512) << 20)

@@ -1,5 +1,15 @@
 /* Why a task isn't running (docs/protocol.md section 3.3). */
-#include "broker/internal.h"
+#include "broker/admin.h"
+
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/queue.h"
+#include "broker/router.h"
+#include "broker/session.h"
+#include "broker/slots.h"
+#include "broker/task.h"
+#include "broker/timer.h"
+#include "broker/worker.h"
 #include "wire/inspect.h"
 
 /* How many workers and offers are looked at. */

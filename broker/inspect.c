@@ -1,9 +1,19 @@
 /* What admins ask (docs/protocol.md section 3.3). Each question costs a bounded time: long lists are
  * read page by page, with a cursor in the list, which stays right whatever comes and goes. */
-#include "wire/inspect.h"
-#include "broker/internal.h"
+#include "broker/admin.h"
 
 #include <stdlib.h>
+
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/queue.h"
+#include "broker/router.h"
+#include "broker/schedule.h"
+#include "broker/session.h"
+#include "broker/task.h"
+#include "broker/timer.h"
+#include "broker/worker.h"
+#include "wire/inspect.h"
 
 /* How many sessions, queues and offers are looked at for one page, and how many of these for one row. */
 #define LOOKS_A_PAGE 4096u

@@ -1,10 +1,16 @@
 /* A peer has no memory to receive a message of ours that was announced. It would be sent again
  * for ever, so something takes its place that can be received, and the tasks are told what happened
  * (docs/protocol.md section 4). */
-#include "broker/internal.h"
+#include "broker/no_room.h"
 
 #include <stdio.h>
 #include <string.h>
+
+#include "broker/core_private.h"
+#include "broker/recover.h"
+#include "broker/router.h"
+#include "broker/session.h"
+#include "broker/worker.h"
 
 /* A RUN without tasks, in the place of one that was too large. */
 static struct wire_message *run_without(void) {

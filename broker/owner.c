@@ -5,10 +5,15 @@
  * what the others need to go on: none gets more tasks in hand than its share of half of the quota, and
  * the number of a key's clients is bounded accordingly. Bytes are less strict, since a task alone is
  * let through whatever the credit in bytes. */
-#include "broker/internal.h"
+#include "broker/owner.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/router.h"
+#include "broker/session.h"
 
 #define CLIENTS_MAX 64u /* of a key with a quota */
 

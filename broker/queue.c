@@ -6,11 +6,18 @@
  * A task waits in one queue. Every offer that can serve it sees that queue through a view, which
  * stands in the turn of the queue's client, at the level of its priority: so an offer finds what to
  * do next without looking at what it can't serve, or at what is idle. */
-#include "broker/internal.h"
+#include "broker/queue.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/router.h"
+#include "broker/schedule.h"
+#include "broker/task.h"
+#include "broker/timer.h"
 
 /* ------------------------------------------------------------- levels, turns */
 

@@ -1,5 +1,16 @@
 /* Taking back what waits at a worker. */
-#include "broker/internal.h"
+#include "broker/recall.h"
+
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/credit.h"
+#include "broker/queue.h"
+#include "broker/schedule.h"
+#include "broker/session.h"
+#include "broker/slots.h"
+#include "broker/task.h"
+#include "broker/timer.h"
+#include "broker/worker.h"
 
 /* How often an offer is looked at while some of its workers are idle and others have more than they
  * can run. */

@@ -1,9 +1,20 @@
 /* Deaths, suspects, charges: docs/protocol.md section 7. */
-#include "broker/internal.h"
+#include "broker/recover.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "broker/claims.h"
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/queue.h"
+#include "broker/router.h"
+#include "broker/schedule.h"
+#include "broker/session.h"
+#include "broker/task.h"
+#include "broker/timer.h"
+#include "broker/worker.h"
 
 /* The history of a task's attempts is cut here; the newest part is what is cut. */
 #define HISTORY_BYTES_MAX 2048u

@@ -1,6 +1,18 @@
 /* RESULTS. Almost all are values of tasks about which there is nothing unusual: for these there is a
  * short way, which counts what it did once for a run of them. */
-#include "broker/internal.h"
+#include "broker/worker.h"
+
+#include "broker/claims.h"
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/credit.h"
+#include "broker/queue.h"
+#include "broker/router.h"
+#include "broker/schedule.h"
+#include "broker/session.h"
+#include "broker/slots.h"
+#include "broker/task.h"
+#include "broker/timer.h"
 
 /* A failed task is tried again after retry_ms, twice as long each time, up to this. */
 #define RETRY_DOUBLINGS_MAX 10u

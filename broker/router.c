@@ -1,9 +1,18 @@
 /* What comes in: which message is for whom, and from whom it is allowed. */
-#include "broker/internal.h"
+#include "broker/router.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "broker/admin.h"
+#include "broker/claims.h"
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/owner.h"
+#include "broker/recover.h"
+#include "broker/session.h"
+#include "broker/worker.h"
 
 #define CLIENT     (1u << WIRE_CLIENT)
 #define WORKER     (1u << WIRE_WORKER)

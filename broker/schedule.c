@@ -4,7 +4,17 @@
  * its highest level, there the clients in turn, of a client its queues in turn, of a queue the first
  * tasks; workers with free threads come first, then those with credit, each in turn. In a round of
  * the workers each gets the same share, so that a small backlog is spread over all. */
-#include "broker/internal.h"
+#include "broker/schedule.h"
+
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/credit.h"
+#include "broker/queue.h"
+#include "broker/recall.h"
+#include "broker/session.h"
+#include "broker/task.h"
+#include "broker/timer.h"
+#include "broker/worker.h"
 
 /* Work that is so short is not worth a message of its own, even if another worker is idle. */
 #define GRAIN_NS (5 * UINT64_C(1000))

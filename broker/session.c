@@ -1,8 +1,20 @@
 /* The link of one session: docs/protocol.md section 4. */
-#include "broker/internal.h"
+#include "broker/session.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "broker/admin.h"
+#include "broker/claims.h"
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/credit.h"
+#include "broker/no_room.h"
+#include "broker/owner.h"
+#include "broker/recover.h"
+#include "broker/router.h"
+#include "broker/timer.h"
+#include "broker/worker.h"
 
 #define OUTBOX_ROOM_FIRST 4u
 #define OUTBOX_ROOM_SPARE 64u

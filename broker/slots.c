@@ -1,9 +1,12 @@
 /* A client's task ids: the low half is a slot number, which leads to the task without a hash. Slots
  * stand in pages, so that memory follows what is in use, wherever the numbers lie. */
-#include "broker/internal.h"
+#include "broker/slots.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "broker/core_private.h"
+#include "broker/task.h"
 
 #define PAGES_FIRST 16u
 

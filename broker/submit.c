@@ -1,6 +1,17 @@
 /* SUBMIT. Almost all tasks are new, without a deadline: for these there is a short way, which counts
  * what it did once for a run of them. */
-#include "broker/internal.h"
+#include "broker/client.h"
+
+#include "broker/claims.h"
+#include "broker/core_private.h"
+#include "broker/credit.h"
+#include "broker/owner.h"
+#include "broker/queue.h"
+#include "broker/router.h"
+#include "broker/session.h"
+#include "broker/slots.h"
+#include "broker/task.h"
+#include "broker/timer.h"
 
 /* ------------------------------------------------------------- the long way */
 

@@ -1,7 +1,13 @@
 /* Tasks that run alone: those that ran when their worker died, if it isn't known which of them did
  * it (docs/protocol.md section 7). Each is given to an empty worker, which gets nothing else
  * meanwhile. If no worker is empty one is reserved: it gets no more, and what waits there is recalled. */
-#include "broker/internal.h"
+#include "broker/schedule.h"
+
+#include "broker/core_private.h"
+#include "broker/queue.h"
+#include "broker/recall.h"
+#include "broker/task.h"
+#include "broker/worker.h"
 
 static void suspect_put(struct broker_core *core, struct broker_task *task) {
     struct broker_demand *demand = task->class->queue->demand;

@@ -1,8 +1,19 @@
 /* Task records, their states, their ends. */
-#include "broker/internal.h"
+#include "broker/task.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/credit.h"
+#include "broker/queue.h"
+#include "broker/recall.h"
+#include "broker/schedule.h"
+#include "broker/session.h"
+#include "broker/slots.h"
+#include "broker/timer.h"
+#include "broker/worker.h"
 
 #define TO(state) (1u << BROKER_TASK_##state)
 

@@ -1,7 +1,19 @@
 /* Joining, leases, credit, and what workers say besides results. */
-#include "broker/internal.h"
+#include "broker/worker.h"
 
 #include <stdlib.h>
+
+#include "broker/claims.h"
+#include "broker/client.h"
+#include "broker/core_private.h"
+#include "broker/credit.h"
+#include "broker/queue.h"
+#include "broker/recover.h"
+#include "broker/router.h"
+#include "broker/schedule.h"
+#include "broker/session.h"
+#include "broker/task.h"
+#include "broker/timer.h"
 
 #define HORIZON_MIN_NS (1 * BROKER_MS)
 #define HORIZON_MAX_NS (200 * BROKER_MS)

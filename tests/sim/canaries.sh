@@ -74,7 +74,7 @@ canary "a lost tail is not noticed" wire/link.c \
 canary "streams begin at the same number" wire/link.c \
     's/link_stream(link, now_ns, base > used ? base : base_above(used));/link_stream(link, now_ns, 0);/;
      s/link_stream(link, now_ns, base_at(now_ns));/link_stream(link, now_ns, 0);/'
-canary "a stale lease counts" broker/internal.h \
+canary "a stale lease counts" broker/worker.h \
     's/task->lease != lease || task->worker != worker ||/task->worker == NULL ||/' broker/results.c
 # Two leases have the same number only if the same task's place and count meet again: 9 seeds of the
 # 12,000 that run in CI, of which these thousand have two.
