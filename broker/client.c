@@ -6,6 +6,7 @@
 
 #include "broker/core_private.h"
 #include "broker/credit.h"
+#include "broker/outbox.h"
 #include "broker/queue.h"
 #include "broker/recall.h"
 #include "broker/router.h"

@@ -11,6 +11,7 @@
 #include "broker/claims.h"
 #include "broker/client.h"
 #include "broker/credit.h"
+#include "broker/outbox.h"
 #include "broker/owner.h"
 #include "broker/queue.h"
 #include "broker/recall.h"

@@ -2,7 +2,8 @@
  *
  *   core.c      steps, actions, timers, statistics
  *   router.c    what comes in: which message is for whom, and from whom it is allowed
- *   session.c   the link of one session: HELLO, sending, losing, leaving
+ *   session.c   the link of one session: HELLO, losing, leaving
+ *   outbox.c    what goes out of a session
  *   owner.c     keys: what each may do, its sessions, its quota
  *   client.c    classes, CANCEL, leaving, what goes back to a client
  *   submit.c    SUBMIT

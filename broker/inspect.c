@@ -6,6 +6,7 @@
 
 #include "broker/client.h"
 #include "broker/core_private.h"
+#include "broker/outbox.h"
 #include "broker/queue.h"
 #include "broker/router.h"
 #include "broker/schedule.h"

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "broker/core_private.h"
+#include "broker/outbox.h"
 #include "broker/recover.h"
 #include "broker/router.h"
 #include "broker/session.h"

@@ -9,6 +9,7 @@
 #include "broker/claims.h"
 #include "broker/client.h"
 #include "broker/core_private.h"
+#include "broker/outbox.h"
 #include "broker/owner.h"
 #include "broker/recover.h"
 #include "broker/session.h"

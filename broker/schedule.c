@@ -9,6 +9,7 @@
 #include "broker/client.h"
 #include "broker/core_private.h"
 #include "broker/credit.h"
+#include "broker/outbox.h"
 #include "broker/queue.h"
 #include "broker/recall.h"
 #include "broker/session.h"

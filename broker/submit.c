@@ -5,6 +5,7 @@
 #include "broker/claims.h"
 #include "broker/core_private.h"
 #include "broker/credit.h"
+#include "broker/outbox.h"
 #include "broker/owner.h"
 #include "broker/queue.h"
 #include "broker/router.h"
