@@ -1,7 +1,9 @@
 /* Inside the worker's core: what its files share.
  *
  *   core.c          steps, actions, deadlines
- *   core_session.c  the link: HELLO, WELCOME, CLAIMS, acknowledgements, what comes in and goes out
+ *   core_session.c  the link: HELLO, WELCOME, what comes in
+ *   core_outgoing.c batches and messages until they are acknowledged
+ *   core_claims.c   what a new broker has to hear
  *   core_tasks.c    tasks from RUN to RESULTS
  *   core_guests.c   whose tasks are here
  *   core_recall.c   RECALL, INTERRUPT, and leaving
@@ -156,6 +158,9 @@ static inline bool worker_connected(const struct worker_core *core) {
 void worker_session_receive(struct worker_core *core, uint64_t now_ns,
                             struct wire_message *message);
 void worker_session_tick(struct worker_core *core, uint64_t now_ns);
+
+/* ---- core_outgoing.c ---- */
+
 /* worker_session_settle forgets messages, and tasks in them, that are acknowledged by now. */
 void worker_session_settle(struct worker_core *core);
 /* worker_session_flush sends what has formed. */
@@ -167,6 +172,21 @@ void worker_outgoing_drop(struct worker_core *core);
 /* worker_put adds an entry to one of the core's batches, closing a full one. False: no memory. */
 bool worker_put(struct worker_core *core, struct wire_writer *writer, uint64_t key, uint64_t lease,
                 const void *data, size_t size, struct wire_blob *large);
+/* worker_outgoing_keep_results: of what is on its way only results concern a new broker, the rest
+ * answers an old one. */
+void worker_outgoing_keep_results(struct worker_core *core);
+/* worker_outgoing_put_first takes messages that are to go before all others. False: no memory. */
+bool worker_outgoing_put_first(struct worker_core *core, struct wire_message *const *messages,
+                               uint32_t count);
+
+/* ---- core_claims.c ---- */
+
+/* worker_held_review: what was to be answered to an old broker is void; what long runs here the new one
+ * has to hear. */
+void worker_held_review(struct worker_core *core);
+/* worker_register_anew registers in full: CLAIMS first, then results. False: no memory, to be tried
+ * again. */
+bool worker_register_anew(struct worker_core *core);
 
 /* ---- core_guests.c ---- */
 

@@ -106,7 +106,7 @@ canary "tasks are not submitted again" libclient/core_tasks.c \
      s/^    core->sent_count = 0;//'
 canary "an outcome is told twice" libclient/core_tasks.c \
     's/^        action->large = entry.large;/        action->large = entry.large; *client_act(core, CLIENT_RESOLVE) = *action;/'
-canary "results are lost on the way to a new broker" worker/core_session.c \
+canary "results are lost on the way to a new broker" worker/core_outgoing.c \
     's/^        if (outgoing.results > 0) {/        if (false) {/'
 canary "attempts are not counted" broker/recover.c \
     's/^    task->attempt++;//'
