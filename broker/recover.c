@@ -247,9 +247,26 @@ static bool is_running(const struct wire_child_died *died, uint64_t lease) {
     return false;
 }
 
-/* A worker begins its tasks in order. If all of its threads were busy, then none of what came after
- * the newest of their tasks had begun. */
-static void mark_unstarted(struct broker_worker *worker, const struct wire_child_died *died) {
+static bool runs_for(struct broker_core *core, struct broker_worker *worker,
+                     const struct wire_child_died *died, const struct broker_client *client) {
+    for (uint32_t i = 0; i < died->running_count; i++) {
+        const struct broker_task *task = broker_worker_task(core, worker, died->running[i]);
+
+        if (task != NULL && task->class != NULL && task->class->client == client) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A worker begins its tasks in order, but for those of a client that has nothing else there, which go
+ * ahead. So if all of its threads were busy, then of what came after the newest of their tasks nothing had
+ * begun of those clients that had a task running all the while. */
+static void mark_unstarted(struct broker_core *core, struct broker_worker *worker,
+                           const struct wire_child_died *died) {
+    const struct broker_client *client = NULL;
+    bool runs = false;
+
     if (died->running_count < worker->slots) {
         return;
     }
@@ -260,11 +277,16 @@ static void mark_unstarted(struct broker_worker *worker, const struct wire_child
         if (is_running(died, broker_task_lease(task))) {
             return;
         }
-        task->flags |= BROKER_TASK_UNSTARTED;
-    }
-    /* None of those that ran is known: nothing follows then. */
-    BASE_LIST_FOREACH(&worker->leases, node) {
-        BASE_LIST_ENTRY(node, struct broker_task, node)->flags &= (uint8_t)~BROKER_TASK_UNSTARTED;
+        if (task->class == NULL) {
+            continue;
+        }
+        if (task->class->client != client) {
+            client = task->class->client;
+            runs = runs_for(core, worker, died, client);
+        }
+        if (runs) {
+            task->flags |= BROKER_TASK_UNSTARTED;
+        }
     }
 }
 
@@ -339,7 +361,7 @@ enum broker_handled broker_on_child_died(struct broker_core *core, struct broker
                         worker->death.exit_code, died.running_count);
         broker_worker_unreserve(core, worker);
         broker_worker_place(core, worker);
-        mark_unstarted(worker, &died);
+        mark_unstarted(core, worker, &died);
         take_back_running(core, worker, &died);
         /* What it said last may still be on its way, since it comes from another connection. */
         broker_timer_set(core, &worker->grace, broker_after(core, core->config.child_grace_ns));

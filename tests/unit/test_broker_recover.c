@@ -444,6 +444,28 @@ static void at_most_once_is_lost_if_it_may_have_run(void **state) {
     assert_int_equal(world_stats(world).tasks_queued, 1);
 }
 
+/* It may have gone ahead of the other client's, and be done, its value lost. */
+static void at_most_once_is_lost_if_it_may_have_gone_ahead(void **state) {
+    struct world *world = *state;
+    struct peer *client, *guest, *worker, *supervisor;
+    uint64_t leases[3];
+
+    world_begin(world);
+    client = once_client(world);
+    guest = once_client(world);
+    supervisor = supervisor_join(world);
+    worker = worker_join(world, 1, "f", "");
+    lease_three(client, worker, leases);
+    submit(guest, 0, 7);
+    world_flush(world);
+    expect_run(worker, 7);
+    child_died(supervisor, worker, 9, false, &leases[0], 1);
+    world_pass(world, 20 * WORLD_MS);
+    expect_outcome(client, 0, WIRE_KIND_LOST);
+    expect_outcome(guest, 7, WIRE_KIND_LOST);
+    assert_int_equal(world_stats(world).tasks_queued, 2); /* these had to wait */
+}
+
 /* -------------------------------------------------------- cancel meets a death */
 
 static void cancel_of_what_waited_at_a_dead_worker_says_yes(void **state) {
@@ -504,6 +526,7 @@ int main(void) {
         TEST(at_most_once_is_lost_with_a_silent_worker),
         TEST(at_most_once_runs_later_if_it_had_certainly_not_begun),
         TEST(at_most_once_is_lost_if_it_may_have_run),
+        TEST(at_most_once_is_lost_if_it_may_have_gone_ahead),
         TEST(cancel_of_what_waited_at_a_dead_worker_says_yes),
         TEST(cancel_of_a_task_that_has_run_before_says_no),
     };
