@@ -1,24 +1,18 @@
-#include "worker/supervisor.h"
+#include "worker/supervisor_private.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/assert.h"
 #include "base/clock.h"
-#include "base/entropy.h"
 #include "base/pool.h"
-#include "worker/spawn.h"
 
-#define FAILED_TEXT_BYTES 512
-#define EPOLL_EVENTS      64
+#define EPOLL_EVENTS 64
 
 /* So many children more than there shall be may die without having done anything before the next ones
  * have to wait. */
@@ -27,49 +21,6 @@
 #define BACKOFF_MAX 7u /* doublings: up to 6.4 s */
 /* After lack of memory, processes or descriptors. */
 #define SPAWN_RETRY_NS (200 * BASE_CLOCK_NS_PER_MS)
-
-/* What has happened to a child and was not yet told. */
-enum news { NEWS_STARTED = 1, NEWS_READY = 2, NEWS_RETIRING = 4, NEWS_DIED = 8 };
-
-struct child {
-    bool used;
-    bool retiring; /* takes no more tasks: it has said so, or was told to */
-    bool expected; /* whatever it dies of */
-    bool ready;
-    bool dead;
-    unsigned news;
-    struct wire_session session;
-    struct worker_spawned spawned;
-    int signal, exit_code;
-    uint64_t finished;
-    uint32_t futile;
-    uint32_t running_count;
-    char text[FAILED_TEXT_BYTES];
-};
-
-struct worker_supervisor {
-    struct worker_settings settings; /* with everything but the session and the name */
-    char *program, *argv0, *name;
-    const struct base_log *log;
-    struct wire_shared_home *home; /* NULL: no memory is shared */
-    unsigned count, want;
-    unsigned started; /* children so far: the number in the next one's name */
-    int epoll_fd;
-    int arguments_fd;
-    bool stopping;
-    bool failed; /* no child is started any more */
-    bool failed_told;
-    bool failed_initializer;
-    char failed_text[FAILED_TEXT_BYTES];
-    uint32_t futile;        /* children in a row that died without any task having been finished */
-    uint64_t finished;      /* tasks, by all children, when the last one died */
-    uint64_t dead_finished; /* tasks, by those that are dead */
-    uint64_t spawn_ns;      /* no child is started before */
-    struct child *children;
-    unsigned child_room; /* twice the count: a replacement may start before the old one is gone */
-    unsigned told; /* the child whose death was told last: it is freed next; child_room: none */
-    uint64_t *running;
-};
 
 /* ---- making ---- */
 
@@ -176,14 +127,10 @@ fail:
     return error;
 }
 
-/* ---- looking after one child ---- */
+/* ---- failures and deaths ---- */
 
-static void note_failure(struct worker_supervisor *supervisor, bool initializer, const char *format,
-                         ...) __attribute__((format(printf, 3, 4)));
-
-/* The first reason stays. */
-static void note_failure(struct worker_supervisor *supervisor, bool initializer, const char *format,
-                         ...) {
+void worker_supervisor_note_failure(struct worker_supervisor *supervisor, bool initializer,
+                                    const char *format, ...) {
     va_list arguments;
 
     if (supervisor->failed) {
@@ -196,106 +143,17 @@ static void note_failure(struct worker_supervisor *supervisor, bool initializer,
     supervisor->failed_initializer = initializer;
 }
 
-static void retire(struct child *child) {
-    if (!child->retiring) {
-        child->retiring = true;
-        child->news |= NEWS_RETIRING;
-    }
-}
-
-static void handle_record(struct worker_supervisor *supervisor, struct child *child,
-                          const struct worker_record *record) {
-    switch ((enum worker_record_type)record->type) {
-    case WORKER_RECORD_READY:
-        child->ready = true;
-        child->news |= NEWS_READY;
-        break;
-    case WORKER_RECORD_RETIRING:
-        retire(child);
-        break;
-    case WORKER_RECORD_LEAVING:
-        child->expected = true;
-        retire(child);
-        break;
-    case WORKER_RECORD_KILLING:
-        child->expected = true;
-        (void)snprintf(child->text, sizeof child->text, "%.*s", FAILED_TEXT_BYTES - 1,
-                       record->text);
-        break;
-    case WORKER_RECORD_FAILED:
-        note_failure(supervisor, false, "%.*s", FAILED_TEXT_BYTES - 1, record->text);
-        break;
-    case WORKER_RECORD_INITIALIZER:
-        note_failure(supervisor, true, "%.*s", FAILED_TEXT_BYTES - 1, record->text);
-        break;
-    case WORKER_RECORD_LOG:
-        base_log(supervisor->log, record->level <= BASE_LOG_DEBUG ? record->level : BASE_LOG_DEBUG,
-                 "%s", record->text);
-        break;
-    case WORKER_RECORD_STOP:
-    case WORKER_RECORD_INTERRUPT:
-        break; /* ours, not a child's */
-    }
-}
-
-static void read_records(struct worker_supervisor *supervisor, struct child *child) {
-    struct worker_record record;
-    int got = 1;
-
-    while (child->spawned.control_fd >= 0 && got > 0) {
-        got = worker_record_receive(child->spawned.control_fd, &record);
-        if (got > 0) {
-            handle_record(supervisor, child, &record);
-        } else if (got < 0) {
-            (void)epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_DEL, child->spawned.control_fd, NULL);
-            (void)close(child->spawned.control_fd);
-            child->spawned.control_fd = -1;
-        }
-    }
-}
-
-/* Takes note of how it ended. False: it has not. */
-static bool reap(struct child *child, int flags) {
-    const struct worker_spawned *spawned = &child->spawned;
-    idtype_t type = spawned->exact ? P_PIDFD : P_PID;
-    id_t id = (id_t)(spawned->exact ? spawned->pid_fd : spawned->pid);
-    siginfo_t info = {0};
-    int rc;
-
-    do {
-        rc = waitid(type, id, &info, WEXITED | flags);
-    } while (rc != 0 && errno == EINTR);
-    if (rc == 0 && info.si_pid == 0) {
-        return false;
-    }
-    /* Otherwise (ECHILD) the program has SIGCHLD ignored, or somebody else has waited for it. */
-    if (rc == 0) {
-        child->signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
-        child->exit_code = info.si_code == CLD_EXITED ? info.si_status : 0;
-    }
-    return true;
-}
-
-static uint64_t finished_by(const struct worker_supervisor *supervisor, const struct child *child) {
-    uint64_t finished = 0;
-
-    for (unsigned i = 0; i < supervisor->settings.threads; i++) {
-        finished +=
-            atomic_load_explicit(&child->spawned.box->slots[i].finished, memory_order_relaxed);
-    }
-    return finished;
-}
-
 /* Counts deaths in a row between which no child has finished anything. */
-static void count_futile(struct worker_supervisor *supervisor, const struct child *dead) {
+static void count_futile(struct worker_supervisor *supervisor,
+                         const struct worker_supervised *dead) {
     uint64_t finished;
 
     supervisor->dead_finished += dead->finished;
     finished = supervisor->dead_finished;
     for (unsigned i = 0; i < supervisor->child_room; i++) {
-        const struct child *child = &supervisor->children[i];
+        const struct worker_supervised *child = &supervisor->children[i];
 
-        finished += child->used && !child->dead ? finished_by(supervisor, child) : 0;
+        finished += child->used && !child->dead ? worker_supervised_finished(supervisor, child) : 0;
     }
     if (finished > supervisor->finished) {
         supervisor->futile = 0;
@@ -306,63 +164,16 @@ static void count_futile(struct worker_supervisor *supervisor, const struct chil
     supervisor->finished = finished;
 }
 
-/* What it was at when it died. */
-static void open_box(struct worker_supervisor *supervisor, struct child *child) {
-    uint64_t *running = supervisor->running;
-
-    child->running_count = 0;
-    child->finished = finished_by(supervisor, child);
-    for (unsigned i = 0; i < supervisor->settings.threads; i++) {
-        uint64_t lease =
-            atomic_load_explicit(&child->spawned.box->slots[i].lease, memory_order_relaxed);
-
-        if (lease != 0) {
-            running[child->running_count++] = lease;
-        }
-    }
-}
-
-static void died(struct worker_supervisor *supervisor, struct child *child, uint64_t now_ns) {
-    if (!reap(child, WNOHANG | WNOWAIT)) {
-        return;
-    }
-    read_records(supervisor, child);
-    /* Its own children go with it: until it is waited for, nobody else can have the group's number. */
-    (void)kill(-child->spawned.pid, SIGKILL);
-    (void)reap(child, WNOHANG);
-    child->dead = true;
-    child->news |= NEWS_DIED;
-    open_box(supervisor, child);
-    if (!child->ready && !child->expected && supervisor->settings.initializer != NULL) {
-        if (child->signal != 0) {
-            note_failure(supervisor, true,
-                         "a worker process was killed in its initializer by "
-                         "signal %d (%s)",
-                         child->signal, strsignal(child->signal));
-        } else {
-            note_failure(supervisor, true,
-                         "a worker process exited in its initializer with code %d",
-                         child->exit_code);
-        }
-    }
-    count_futile(supervisor, child);
-    child->futile = supervisor->futile;
+void worker_supervisor_count_death(struct worker_supervisor *supervisor,
+                                   struct worker_supervised *dead, uint64_t now_ns) {
+    count_futile(supervisor, dead);
+    dead->futile = supervisor->futile;
     if (supervisor->futile > supervisor->count + FUTILE_FREE) {
         uint32_t doublings = supervisor->futile - supervisor->count - FUTILE_FREE - 1;
 
         supervisor->spawn_ns =
             now_ns + (BACKOFF_NS << (doublings < BACKOFF_MAX ? doublings : BACKOFF_MAX));
     }
-}
-
-static void child_free(struct worker_supervisor *supervisor, struct child *child) {
-    /* Closing would do, if the program never forked: then its copy would go on reporting. */
-    (void)epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_DEL, child->spawned.pid_fd, NULL);
-    if (child->spawned.control_fd >= 0) {
-        (void)epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_DEL, child->spawned.control_fd, NULL);
-    }
-    worker_spawned_close(&child->spawned, supervisor->settings.threads);
-    memset(child, 0, sizeof *child);
 }
 
 /* ---- starting ---- */
@@ -372,14 +183,14 @@ static unsigned serving(const struct worker_supervisor *supervisor) {
     unsigned count = 0;
 
     for (unsigned i = 0; i < supervisor->child_room; i++) {
-        const struct child *child = &supervisor->children[i];
+        const struct worker_supervised *child = &supervisor->children[i];
 
         count += child->used && !child->dead && !child->retiring;
     }
     return count;
 }
 
-static struct child *free_child(struct worker_supervisor *supervisor) {
+static struct worker_supervised *free_child(struct worker_supervisor *supervisor) {
     for (unsigned i = 0; i < supervisor->child_room; i++) {
         if (!supervisor->children[i].used) {
             return &supervisor->children[i];
@@ -388,67 +199,28 @@ static struct child *free_child(struct worker_supervisor *supervisor) {
     return NULL;
 }
 
-static bool watch(struct worker_supervisor *supervisor, struct child *child) {
-    uint32_t index = (uint32_t)(child - supervisor->children);
-    struct epoll_event event = {.events = EPOLLIN, .data.u32 = index << 1};
-
-    if (epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_ADD, child->spawned.pid_fd, &event) != 0) {
-        return false;
-    }
-    event.data.u32 |= 1;
-    return epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_ADD, child->spawned.control_fd, &event) == 0;
-}
-
-/* Returns 0 or an errno. */
-static int start(struct worker_supervisor *supervisor, struct child *child) {
-    struct worker_settings settings = supervisor->settings;
-    char name[WIRE_NAME_BYTES_MAX + 1];
-    int error;
-
-    (void)snprintf(name, sizeof name, "%.200s-%u", supervisor->name, supervisor->started + 1);
-    settings.name = name;
-    if (!base_entropy(&settings.session, sizeof settings.session)) {
-        return errno;
-    }
-    error = worker_spawn(&settings, supervisor->program, supervisor->argv0,
-                         supervisor->arguments_fd, supervisor->home, &child->spawned);
-    if (error != 0) {
-        return error;
-    }
-    supervisor->started++;
-    child->used = true;
-    child->session = settings.session;
-    child->news = NEWS_STARTED;
-    if (!watch(supervisor, child)) {
-        error = errno;
-        (void)kill(-child->spawned.pid, SIGKILL);
-        (void)reap(child, 0);
-        child_free(supervisor, child);
-    }
-    return error;
-}
-
 static bool spawn_due(const struct worker_supervisor *supervisor) {
     return !supervisor->stopping && !supervisor->failed && serving(supervisor) < supervisor->want;
 }
 
 static void start_children(struct worker_supervisor *supervisor, uint64_t now_ns) {
     while (spawn_due(supervisor) && now_ns >= supervisor->spawn_ns) {
-        struct child *child = free_child(supervisor);
+        struct worker_supervised *child = free_child(supervisor);
         int error;
 
         if (child == NULL) {
             return; /* so many are still finishing; a death will bring us here again */
         }
-        error = start(supervisor, child);
+        error = worker_supervised_start(supervisor, child);
         if (error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE) {
             base_log(supervisor->log, BASE_LOG_WARN, "can't start a worker process: %s",
                      strerror(error));
             supervisor->spawn_ns = now_ns + SPAWN_RETRY_NS;
         } else if (error != 0) {
-            note_failure(supervisor, false, "can't start a worker process (%s): %s",
-                         supervisor->program != NULL ? supervisor->program : "this program",
-                         strerror(error));
+            worker_supervisor_note_failure(
+                supervisor, false, "can't start a worker process (%s): %s",
+                supervisor->program != NULL ? supervisor->program : "this program",
+                strerror(error));
         }
     }
 }
@@ -464,21 +236,21 @@ static void look(struct worker_supervisor *supervisor, uint64_t now_ns) {
     int count = epoll_wait(supervisor->epoll_fd, events, EPOLL_EVENTS, 0);
 
     for (int i = 0; i < count; i++) {
-        struct child *child = &supervisor->children[events[i].data.u32 >> 1];
+        struct worker_supervised *child = &supervisor->children[events[i].data.u32 >> 1];
 
         if (!child->used || child->dead) {
             continue;
         }
         if ((events[i].data.u32 & 1) != 0) {
-            read_records(supervisor, child);
+            worker_supervised_read(supervisor, child);
         } else {
-            died(supervisor, child, now_ns);
+            worker_supervised_look(supervisor, child, now_ns);
         }
     }
 }
 
 /* Tells one piece of news of a child, in the order in which they happen. */
-static void tell(struct worker_supervisor *supervisor, struct child *child,
+static void tell(struct worker_supervisor *supervisor, struct worker_supervised *child,
                  struct worker_supervisor_event *event) {
     static const enum worker_supervisor_event_type types[] = {
         WORKER_CHILD_STARTED, WORKER_CHILD_READY, WORKER_CHILD_RETIRING, WORKER_CHILD_DIED};
@@ -488,7 +260,7 @@ static void tell(struct worker_supervisor *supervisor, struct child *child,
     *event = (struct worker_supervisor_event){
         .type = types[which], .session = child->session, .pid = child->spawned.pid};
     if (event->type == WORKER_CHILD_DIED) {
-        open_box(supervisor, child);
+        worker_supervised_open_box(supervisor, child);
         event->signal = child->signal;
         event->exit_code = child->exit_code;
         event->expected = child->expected;
@@ -521,7 +293,7 @@ static bool tell_next(struct worker_supervisor *supervisor, struct worker_superv
 bool worker_supervisor_next(struct worker_supervisor *supervisor, uint64_t now_ns,
                             struct worker_supervisor_event *event) {
     if (supervisor->told < supervisor->child_room) {
-        child_free(supervisor, &supervisor->children[supervisor->told]);
+        worker_supervised_free(supervisor, &supervisor->children[supervisor->told]);
         supervisor->told = supervisor->child_room;
     }
     if (tell_next(supervisor, event)) {
@@ -553,7 +325,7 @@ uint64_t worker_supervisor_deadline(const struct worker_supervisor *supervisor) 
 static void send_all(struct worker_supervisor *supervisor, enum worker_record_type type) {
     supervisor->stopping = true;
     for (unsigned i = 0; i < supervisor->child_room; i++) {
-        struct child *child = &supervisor->children[i];
+        struct worker_supervised *child = &supervisor->children[i];
 
         if (!child->used || child->dead) {
             continue;
@@ -576,7 +348,7 @@ void worker_supervisor_interrupt(struct worker_supervisor *supervisor) {
 
 void worker_supervisor_signal(struct worker_supervisor *supervisor, int signal_number) {
     for (unsigned i = 0; i < supervisor->child_room; i++) {
-        struct child *child = &supervisor->children[i];
+        struct worker_supervised *child = &supervisor->children[i];
 
         if (child->used && !child->dead) {
             child->expected = true;
@@ -602,13 +374,13 @@ void worker_supervisor_close(struct worker_supervisor *supervisor) {
         worker_supervisor_signal(supervisor, SIGKILL);
     }
     for (unsigned i = 0; supervisor->children != NULL && i < supervisor->child_room; i++) {
-        struct child *child = &supervisor->children[i];
+        struct worker_supervised *child = &supervisor->children[i];
 
         if (child->used && !child->dead) {
-            (void)reap(child, 0);
+            worker_supervised_wait(child);
         }
         if (child->used) {
-            child_free(supervisor, child);
+            worker_supervised_free(supervisor, child);
         }
     }
     if (supervisor->epoll_fd >= 0) {
