@@ -75,6 +75,7 @@ struct broker_core *broker_new(const struct broker_config *config, uint64_t now_
     base_heap_init(&core->timers);
     base_list_init(&core->dirty);
     base_list_init(&core->active);
+    base_list_init(&core->uneven);
     base_list_init(&core->starved);
     base_list_init(&core->held);
     base_list_init(&core->failing);
@@ -443,6 +444,7 @@ static void flush(struct broker_core *core) {
     roll_meter(core);
     broker_tasks_failing(core);
     broker_dispatch(core);
+    broker_even_out(core);
     broker_credit_flush(core);
     if (core->draining && !core->drained) {
         drain_on(core);

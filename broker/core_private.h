@@ -75,6 +75,7 @@ struct broker_core {
     struct base_heap timers;
     struct base_list dirty;      /* sessions for the next FLUSH */
     struct base_list active;     /* offers that can dispatch */
+    struct base_list uneven;     /* offers that may have something to recall */
     struct base_list starved;    /* clients that wait for credit */
     struct base_list held;       /* tasks that settle */
     struct base_list failing;    /* tasks whose end can't be told for lack of memory */

@@ -574,6 +574,9 @@ void broker_offer_release(struct broker_core *core, struct broker_offer *offer) 
         service_free(core, BASE_LIST_ENTRY(node, struct broker_service, in_offer));
     }
     BASE_ASSERT(base_list_empty(&offer->levels) && offer->ready == 0);
+    if (base_node_linked(&offer->uneven)) {
+        base_list_remove(&offer->uneven);
+    }
     if (base_node_linked(&offer->active)) {
         base_list_remove(&offer->active);
     }

@@ -74,6 +74,9 @@ struct broker_offer {
     uint64_t dispatch;       /* in which it began */
     uint64_t crowded_ns;     /* until when its clients count as competing with each other */
     struct base_node active; /* in core->active: has both workers with credit and ready views */
+    struct base_node
+        uneven;         /* in core->uneven: to be looked at, since some idle and others don't */
+    uint64_t looked_ns; /* when it last was */
     struct broker_timer timer;
     uint8_t key[];
 };

@@ -14,8 +14,9 @@
 #include "broker/worker.h"
 
 /* How often an offer is looked at while some of its workers are idle and others have more than they
- * can run. */
+ * can run; and no more often than that when something happens. */
 #define WATCH_NS BROKER_MS
+#define LOOK_NS  (100 * UINT64_C(1000))
 
 static bool put_lease(struct broker_core *core, struct broker_worker *worker,
                       struct wire_writer **writer, enum wire_type type, uint64_t lease) {
@@ -68,67 +69,118 @@ void broker_abandon(struct broker_core *core, struct broker_task *task) {
 /* ------------------------------------------------- from the busy to the idle */
 
 void broker_recall_watch(struct broker_core *core, struct broker_offer *offer) {
-    if (!broker_timer_runs(&offer->timer)) {
-        broker_timer_set(core, &offer->timer, broker_after(core, WATCH_NS));
+    if (!base_node_linked(&offer->uneven)) {
+        base_list_push_back(&core->uneven, &offer->uneven);
     }
 }
 
-/* Whether what waits at a worker should be had back: it has shown no progress within its horizon (if
- * it had, that would be done sooner than it could be brought elsewhere), and it was not asked lately
- * without an answer. */
+/* Whether the tasks that run at a worker take longer than it seemed: it has shown no progress within its
+ * horizon. */
 static bool is_stuck(const struct broker_core *core, const struct broker_worker *worker) {
-    bool asked = worker->recalled_ns > worker->progress_ns;
-
-    return worker->laden && !worker->dying &&
-           core->now_ns >= worker->progress_ns + broker_worker_horizon(worker) &&
-           (!asked || core->now_ns >= worker->recalled_ns + core->config.heartbeat_ns);
+    return core->now_ns >= worker->progress_ns + broker_worker_horizon(worker);
 }
 
-/* Finds the one with the most that waits. */
-static struct broker_worker *find_stuck(struct broker_core *core, struct broker_offer *offer) {
-    struct broker_worker *worst = NULL;
+/* How many of the tasks that wait at a worker should be had back, because others would begin them sooner:
+ * all if it is stuck; else half of those that it won't have begun itself before they could be brought
+ * elsewhere. None while it has not answered what it was asked before. */
+static uint32_t surplus(const struct broker_core *core, const struct broker_worker *worker) {
+    bool asked =
+        worker->recalled_ns > 0 && core->now_ns < worker->recalled_ns + core->config.heartbeat_ns;
+    uint64_t waiting, soon;
 
+    if (!worker->laden || worker->dying || asked) {
+        return 0;
+    }
+    waiting = worker->held - worker->slots;
+    if (is_stuck(core, worker)) {
+        return (uint32_t)waiting;
+    }
+    soon = broker_worker_soon(worker);
+    return waiting > soon ? (uint32_t)((waiting - soon + 1) / 2) : 0;
+}
+
+static struct broker_worker *find_fullest(struct broker_core *core, struct broker_offer *offer,
+                                          uint32_t *count) {
+    struct broker_worker *fullest = NULL;
+
+    *count = 0;
     BASE_LIST_FOREACH(&offer->workers, node) {
         struct broker_worker *worker = BASE_LIST_ENTRY(node, struct broker_worker, in_offer);
+        uint32_t more = surplus(core, worker);
 
-        if (is_stuck(core, worker) &&
-            (worst == NULL || worker->held - worker->slots > worst->held - worst->slots)) {
-            worst = worker;
+        if (more > *count) {
+            *count = more;
+            fullest = worker;
         }
     }
-    return worst;
+    return fullest;
 }
 
-void broker_offer_timer(struct broker_core *core, struct broker_offer *offer) {
-    uint32_t wanted = 0;
+static uint32_t idle_threads(const struct broker_offer *offer) {
+    uint32_t threads = 0;
 
-    if (offer->idle_count == 0 || offer->laden == 0) {
-        return;
-    }
-    broker_recall_watch(core, offer);
-    if (core->queued > 0 && base_node_linked(&offer->active)) {
-        return; /* there is still something to be had without that */
-    }
     BASE_LIST_FOREACH(&offer->idle, node) {
         struct broker_worker *worker = BASE_LIST_ENTRY(node, struct broker_worker, in_ring);
 
-        wanted += worker->slots - worker->held;
+        threads += worker->slots - worker->held;
     }
+    return threads;
+}
+
+/* Has the idle ones' share taken back from those that have too much. */
+static void even_out(struct broker_core *core, struct broker_offer *offer) {
+    uint32_t wanted, count;
+
+    if (core->queued > 0 && base_node_linked(&offer->active)) {
+        return; /* there is still something to be had without that */
+    }
+    offer->looked_ns = core->now_ns;
+    wanted = idle_threads(offer);
     while (wanted > 0) {
-        struct broker_worker *worker = find_stuck(core, offer);
-        uint32_t count;
+        struct broker_worker *worker = find_fullest(core, offer, &count);
 
         if (worker == NULL) {
             return;
         }
-        count = (worker->held - worker->slots + 1) / 2;
         broker_recall_more(core, worker, count);
         if (worker->recall_count == 0) {
             return; /* no memory for it */
         }
-        /* Its tasks take longer than it seemed: no more than it can run, until it shows otherwise. */
+        /* It gets nothing more, nor this again, until it has shown how fast it is. */
         worker->limit = worker->slots;
         broker_worker_place(core, worker);
         wanted -= count < wanted ? count : wanted;
+    }
+}
+
+static bool is_uneven(const struct broker_offer *offer) {
+    return offer->idle_count > 0 && offer->laden > 0;
+}
+
+void broker_offer_timer(struct broker_core *core, struct broker_offer *offer) {
+    if (is_uneven(offer)) {
+        even_out(core, offer);
+        broker_timer_set(core, &offer->timer, broker_after(core, WATCH_NS));
+    }
+}
+
+void broker_even_out(struct broker_core *core) {
+    struct base_list uneven;
+    struct base_node *node;
+
+    base_list_init(&uneven);
+    base_list_splice(&uneven, &core->uneven);
+    while ((node = base_list_pop_front(&uneven)) != NULL) {
+        struct broker_offer *offer = BASE_LIST_ENTRY(node, struct broker_offer, uneven);
+
+        if (!is_uneven(offer)) {
+            continue;
+        }
+        if (core->now_ns >= offer->looked_ns + LOOK_NS) {
+            even_out(core, offer);
+        }
+        if (!broker_timer_runs(&offer->timer)) {
+            broker_timer_set(core, &offer->timer, broker_after(core, WATCH_NS));
+        }
     }
 }

@@ -15,8 +15,11 @@ void broker_recall_more(struct broker_core *core, struct broker_worker *worker, 
 bool broker_interrupt(struct broker_core *core, struct broker_worker *worker, uint64_t lease);
 /* broker_abandon lets a leased task that its client no longer wants end at its worker. */
 void broker_abandon(struct broker_core *core, struct broker_task *task);
-void broker_offer_timer(struct broker_core *core, struct broker_offer *offer);
-/* broker_recall_watch sees to it that the offer is looked at when there may be something to recall. */
+/* broker_recall_watch notes that an offer has both idle workers and others with more than they can run.
+ * broker_even_out, after dispatch, takes back what the idle ones could begin sooner, and so does
+ * broker_offer_timer for as long as it stays like that. */
 void broker_recall_watch(struct broker_core *core, struct broker_offer *offer);
+void broker_even_out(struct broker_core *core);
+void broker_offer_timer(struct broker_core *core, struct broker_offer *offer);
 
 #endif

@@ -171,6 +171,10 @@ uint64_t broker_worker_horizon(const struct broker_worker *worker) {
                                          : horizon_ns;
 }
 
+uint64_t broker_worker_soon(const struct broker_worker *worker) {
+    return worker->mean_ns == 0 ? UINT64_MAX : worker->slots * worker->rtt_ns / worker->mean_ns;
+}
+
 /* How long what a worker is given should last it. */
 static uint64_t ahead_ns(const struct broker_core *core, const struct broker_worker *worker) {
     uint64_t horizon_ns = broker_worker_horizon(worker);

@@ -72,6 +72,8 @@ bool broker_worker_flush(struct broker_core *core, struct broker_worker *worker)
 /* broker_task_lease is the lease as its worker knows it. */
 uint64_t broker_task_lease(const struct broker_task *task);
 uint64_t broker_worker_horizon(const struct broker_worker *worker);
+/* broker_worker_soon is how many tasks a worker should begin within a round trip; UINT64_MAX: unknown. */
+uint64_t broker_worker_soon(const struct broker_worker *worker);
 
 /* broker_worker_task finds the task that a worker means; NULL: it has no such lease (any more). */
 static inline struct broker_task *broker_worker_task(struct broker_core *core,

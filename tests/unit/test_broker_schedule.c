@@ -503,49 +503,96 @@ static void a_draining_worker_gets_no_more(void **state) {
 
 /* --------------------------------------------------------------------- recall */
 
+/* A worker with one thread and tasks of 0.1 ms, this round trip away. */
+static struct peer *hoarder(struct world *world, struct peer *client, uint64_t rtt_ns) {
+    struct peer *worker = worker_join(world, 1, "f", "");
+
+    travel(worker, client, rtt_ns);
+    submit_many(client, 0, 0, 20);
+    world_flush(world);
+    assert_int_equal(held(worker), 20);
+    return worker;
+}
+
 static void what_waits_behind_a_long_task_goes_to_an_idle_worker(void **state) {
     struct world *world = *state;
     struct peer *client, *stuck, *idle;
-    uint64_t asked;
 
     world_begin(world);
     client = client_join(world);
     define_plain(client, 0, "f");
-    stuck = worker_join(world, 1, "f", "");
-    teach(stuck, client, 0, 100000, 1000);
-    submit_many(client, 0, 0, 21);
-    world_flush(world);
-    assert_int_equal(held(stuck), 21);
+    stuck = hoarder(world, client, 2 * WORLD_MS);
     idle = worker_join(world, 1, "f", "");
+    world_flush(world);
+    assert_null(look(stuck, WIRE_RECALL));
     world_pass(world, 10 * WORLD_MS);
-    asked = take(stuck, WIRE_RECALL)->extra[0];
-    assert_int_equal(asked, 10);                    /* half of the 20 that wait */
-    for (uint64_t id = 20; id > 20 - asked; id--) { /* the newest first */
+    assert_int_equal(take(stuck, WIRE_RECALL)->extra[0], 19); /* all that wait */
+    for (uint64_t id = 19; id > 0; id--) {                    /* the newest first */
         give_back(stuck, expect_run(stuck, id), true);
     }
     world_flush(world);
-    expect_run(idle, 11); /* the oldest of them goes on first */
-    assert_int_equal(world_stats(world).recalled, 10);
+    expect_run(idle, 1); /* the oldest of them goes on first */
+    assert_int_equal(world_stats(world).recalled, 19);
 }
 
-static void nothing_is_recalled_while_there_is_progress(void **state) {
+static void what_an_idle_worker_could_begin_sooner_is_recalled_at_once(void **state) {
+    struct world *world = *state;
+    struct peer *client, *full, *idle;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    full = hoarder(world, client, WORLD_MS);
+    idle = worker_join(world, 1, "f", "");
+    world_flush(world);
+    /* Ten it will have begun itself by the time that they could be brought there, and half of the rest
+     * by the time that the other half is done. */
+    assert_int_equal(take(full, WIRE_RECALL)->extra[0], 5);
+    for (uint64_t id = 19; id > 14; id--) {
+        give_back(full, expect_run(full, id), true);
+    }
+    world_flush(world);
+    expect_run(idle, 15);
+    assert_int_equal(held(full), 15); /* it gets none of them again */
+    assert_null(look(full, WIRE_RECALL));
+}
+
+static void what_will_be_begun_within_a_round_trip_is_not_recalled(void **state) {
     struct world *world = *state;
     struct peer *client, *worker;
 
     world_begin(world);
     client = client_join(world);
     define_plain(client, 0, "f");
-    worker = worker_join(world, 1, "f", "");
-    teach(worker, client, 0, 100000, 50000);
-    submit_many(client, 0, 0, 15);
-    world_flush(world);
+    worker = hoarder(world, client, 2 * WORLD_MS);
     worker_join(world, 1, "f", "");
+    world_pass(world, 2 * WORLD_MS);
     while (held(worker) > 0) {
-        world_pass(world, 50 * 1000);
+        world_pass(world, 100 * 1000);
         give_value(worker, take(worker, WIRE_RUN)->values[0], "", 0);
         world_flush(world);
         assert_null(look(worker, WIRE_RECALL));
     }
+}
+
+static void a_worker_that_has_not_answered_is_not_asked_again(void **state) {
+    struct world *world = *state;
+    struct peer *client, *stuck, *idle;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    stuck = hoarder(world, client, WORLD_MS);
+    idle = worker_join(world, 1, "f", "");
+    world_flush(world);
+    assert_int_equal(take(stuck, WIRE_RECALL)->extra[0], 5);
+    world_pass(world, 100 * WORLD_MS);
+    assert_null(look(stuck, WIRE_RECALL));
+    give_back(stuck, expect_run(stuck, 19), true);
+    world_flush(world);
+    give_value(idle, expect_run(idle, 19), "", 0);
+    world_pass(world, 2 * WORLD_MS);
+    assert_int_equal(take(stuck, WIRE_RECALL)->extra[0], 18);
 }
 
 static void what_is_given_back_is_queued_in_front(void **state) {
@@ -656,7 +703,9 @@ int main(void) {
         TEST(idle_threads_are_served_before_credit_ahead),
         TEST(a_draining_worker_gets_no_more),
         TEST(what_waits_behind_a_long_task_goes_to_an_idle_worker),
-        TEST(nothing_is_recalled_while_there_is_progress),
+        TEST(what_an_idle_worker_could_begin_sooner_is_recalled_at_once),
+        TEST(what_will_be_begun_within_a_round_trip_is_not_recalled),
+        TEST(a_worker_that_has_not_answered_is_not_asked_again),
         TEST(what_is_given_back_is_queued_in_front),
         TEST(a_thousand_workers_and_a_hundred_clients_get_along),
         TEST(offers_and_queues_come_and_go),
