@@ -76,7 +76,7 @@ struct broker_offer {
     struct base_node active; /* in core->active: has both workers with credit and ready views */
     struct base_node
         uneven;         /* in core->uneven: to be looked at, since some idle and others don't */
-    uint64_t looked_ns; /* when it last was */
+    uint64_t looked_ns; /* when it last was, in vain */
     struct broker_timer timer;
     uint8_t key[];
 };

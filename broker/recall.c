@@ -14,9 +14,12 @@
 #include "broker/worker.h"
 
 /* How often an offer is looked at while some of its workers are idle and others have more than they
- * can run; and no more often than that when something happens. */
+ * can run; and how long not, whatever happens, when nothing was found. */
 #define WATCH_NS BROKER_MS
 #define LOOK_NS  (100 * UINT64_C(1000))
+
+/* The least time without results that means something. */
+#define QUIET_MIN_NS (500 * UINT64_C(1000))
 
 static bool put_lease(struct broker_core *core, struct broker_worker *worker,
                       struct wire_writer **writer, enum wire_type type, uint64_t lease) {
@@ -74,10 +77,12 @@ void broker_recall_watch(struct broker_core *core, struct broker_offer *offer) {
     }
 }
 
-/* Whether the tasks that run at a worker take longer than it seemed: it has shown no progress within its
- * horizon. */
+/* Whether the tasks that run at a worker take longer than it seemed: nothing has come from there for two
+ * round trips, and for longer than a worker holds results back. */
 static bool is_stuck(const struct broker_core *core, const struct broker_worker *worker) {
-    return core->now_ns >= worker->progress_ns + broker_worker_horizon(worker);
+    uint64_t quiet_ns = 2 * worker->rtt_ns > QUIET_MIN_NS ? 2 * worker->rtt_ns : QUIET_MIN_NS;
+
+    return core->now_ns >= worker->progress_ns + quiet_ns;
 }
 
 /* How many of the tasks that wait at a worker should be had back, because others would begin them sooner:
@@ -134,12 +139,12 @@ static void even_out(struct broker_core *core, struct broker_offer *offer) {
     if (core->queued > 0 && base_node_linked(&offer->active)) {
         return; /* there is still something to be had without that */
     }
-    offer->looked_ns = core->now_ns;
     wanted = idle_threads(offer);
     while (wanted > 0) {
         struct broker_worker *worker = find_fullest(core, offer, &count);
 
         if (worker == NULL) {
+            offer->looked_ns = core->now_ns;
             return;
         }
         broker_recall_more(core, worker, count);

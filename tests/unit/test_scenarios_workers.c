@@ -369,6 +369,84 @@ static void a_task_that_does_not_listen_loses_its_process(void **state) {
     finish(sim);
 }
 
+/* ------------------------------------------------------ tasks of mixed lengths */
+
+#define MIXED_TASKS   3000
+#define MIXED_WORKERS 4
+#define MIXED_DELAY   (50 * SIM_US)
+/* Of four messages, and the moments that what has come waits for what comes with it. */
+#define MIXED_ROUND_TRIP (4 * MIXED_DELAY + 4 * SIM_US)
+
+/* Bounded Pareto between 1 us and 1 s with shape 1/2: half are shorter than 4 us, the mean is 1 ms. */
+static uint64_t mixed_us(struct base_rng *rng) {
+    double u = (double)(base_rng_next(rng) >> 11) * 0x1p-53, root = 1 - u * (1 - 1e-3);
+
+    return (uint64_t)(1 / (root * root));
+}
+
+static int by_start(const void *a, const void *b) {
+    const struct sim_task *x = *(const struct sim_task *const *)a;
+    const struct sim_task *y = *(const struct sim_task *const *)b;
+
+    return (x->started_ns > y->started_ns) - (x->started_ns < y->started_ns);
+}
+
+/* The longest that a worker had nothing to run, after its first task and before the last of all began. */
+static uint64_t longest_gap_ns(struct sim *sim) {
+    uint64_t ended_ns[MIXED_WORKERS] = {0}, longest_ns = 0, count = sim_task_count(sim);
+    struct sim_task **tasks = calloc(count, sizeof(struct sim_task *));
+
+    assert_non_null(tasks);
+    for (uint64_t i = 0; i < count; i++) {
+        tasks[i] = sim_task_at(sim, i);
+        assert_value(tasks[i]);
+        assert_int_equal(tasks[i]->starts, 1);
+    }
+    qsort(tasks, count, sizeof(struct sim_task *), by_start);
+    for (uint64_t i = 0; i < count; i++) {
+        for (uint32_t w = 0; w < MIXED_WORKERS; w++) {
+            bool idle = ended_ns[w] != 0 && tasks[i]->started_ns > ended_ns[w];
+            uint64_t idle_ns = idle ? tasks[i]->started_ns - ended_ns[w] : 0;
+
+            longest_ns = idle_ns > longest_ns ? idle_ns : longest_ns;
+        }
+        ended_ns[tasks[i]->last_worker] = tasks[i]->started_ns + tasks[i]->job.work_us * SIM_US;
+    }
+    free(tasks);
+    return longest_ns;
+}
+
+/* A round trip is from a client to a worker and back, so four messages; and so many are what it takes to
+ * have something back from another worker. */
+static void no_worker_idles_longer_than_a_round_trip_while_tasks_wait(void **state) {
+    int within = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct sim *sim = scenario(seed);
+        uint32_t client = sim_add_client(sim);
+        struct base_rng rng;
+        uint64_t gap_ns;
+
+        base_rng_init(&rng, seed);
+        sim_options(sim)->delay_min_ns = sim_options(sim)->delay_max_ns = MIXED_DELAY;
+        sim_options(sim)->batch_ns = SIM_US;
+        for (int i = 0; i < MIXED_WORKERS; i++) {
+            sim_add_worker(sim, 1);
+        }
+        for (int i = 0; i < MIXED_TASKS; i++) {
+            sim_submit(sim, client, .work_us = mixed_us(&rng));
+        }
+        finish_tasks(sim);
+        gap_ns = longest_gap_ns(sim);
+        /* A worker whose first long task has just begun looks like one that will soon be done. */
+        assert_true(gap_ns <= 500 * SIM_US + MIXED_ROUND_TRIP);
+        within += gap_ns <= MIXED_ROUND_TRIP;
+        finish(sim);
+    }
+    assert_in_range(within, 8, 10);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_task_whose_worker_dies_runs_again),
@@ -388,6 +466,7 @@ int main(void) {
         cmocka_unit_test(the_wait_at_a_worker_counts_as_waiting),
         cmocka_unit_test(a_task_that_runs_too_long_is_told),
         cmocka_unit_test(a_task_that_does_not_listen_loses_its_process),
+        cmocka_unit_test(no_worker_idles_longer_than_a_round_trip_while_tasks_wait),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
