@@ -24,10 +24,13 @@
 
 enum { EVENTS_MAX = 256, TICK_MS = 10, SOCKETS_SPARE = 64, FDS_EACH = 4 };
 
+/* What worker_task.shell is: the queue's links, and whether it is in it. */
+enum { NEXT, BEFORE, QUEUED };
+
 struct member {
     struct worker_core *core;
     void *socket;
-    struct worker_task *first, *last; /* not yet run; linked by shell[0] */
+    struct worker_task *first, *last; /* not yet run */
     bool left;
 };
 
@@ -59,13 +62,19 @@ static _Noreturn void die(const char *what) {
 /* ------------------------------------------------------------------ the queue */
 
 static struct worker_task *next_of(const struct worker_task *task) {
-    return (struct worker_task *)(uintptr_t)task->shell[0];
+    return (struct worker_task *)(uintptr_t)task->shell[NEXT];
+}
+
+static struct worker_task *before(const struct worker_task *task) {
+    return (struct worker_task *)(uintptr_t)task->shell[BEFORE];
 }
 
 static void push(struct member *member, struct worker_task *task) {
-    task->shell[0] = 0;
+    task->shell[QUEUED] = 1;
+    task->shell[NEXT] = 0;
+    task->shell[BEFORE] = (uintptr_t)member->last;
     if (member->last != NULL) {
-        member->last->shell[0] = (uintptr_t)task;
+        member->last->shell[NEXT] = (uintptr_t)task;
     } else {
         member->first = task;
     }
@@ -73,24 +82,22 @@ static void push(struct member *member, struct worker_task *task) {
 }
 
 /* Takes a task out again; false if it is not there. */
-static bool take_out(struct member *member, const struct worker_task *wanted) {
-    struct worker_task *before = NULL;
-
-    for (struct worker_task *task = member->first; task != NULL; task = next_of(task)) {
-        if (task == wanted) {
-            if (before != NULL) {
-                before->shell[0] = task->shell[0];
-            } else {
-                member->first = next_of(task);
-            }
-            if (member->last == task) {
-                member->last = before;
-            }
-            return true;
-        }
-        before = task;
+static bool take_out(struct member *member, struct worker_task *task) {
+    if (task->shell[QUEUED] == 0) {
+        return false;
     }
-    return false;
+    task->shell[QUEUED] = 0;
+    if (before(task) != NULL) {
+        before(task)->shell[NEXT] = task->shell[NEXT];
+    } else {
+        member->first = next_of(task);
+    }
+    if (next_of(task) != NULL) {
+        next_of(task)->shell[BEFORE] = task->shell[BEFORE];
+    } else {
+        member->last = before(task);
+    }
+    return true;
 }
 
 /* ------------------------------------------------------------------ the core */
@@ -185,10 +192,7 @@ static void run_waiting(struct member *member) {
                                  .flags = task->flags,
                                  .attempt = task->attempt};
 
-        member->first = next_of(task);
-        if (member->first == NULL) {
-            member->last = NULL;
-        }
+        (void)take_out(member, task);
         struct task_outcome outcome = task_run(crowd.context, &call);
         uint64_t now_ns = member->first == NULL ? base_clock_ns() : before_ns;
         step(member, &(struct worker_event){.type = WORKER_FINISHED,
