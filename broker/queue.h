@@ -4,6 +4,7 @@
 
 #include "broker/client.h"
 #include "broker/meter.h"
+#include "broker/pace.h"
 #include "broker/timer.h"
 
 struct broker_level;
@@ -27,6 +28,9 @@ struct broker_demand {
     uint32_t queued;             /* tasks in its queues */
     uint32_t leased;             /* LEASED ones */
     struct broker_meter meter;
+    struct broker_pace pace;
+    uint64_t dispatch; /* for which `grain` was reckoned */
+    uint32_t grain;    /* tasks that are worth a message */
     uint32_t suspect_count;
     uint32_t reserved;         /* workers that are being emptied for it */
     uint32_t value_bytes;      /* what a queue of it learnt last: a new one begins with that */

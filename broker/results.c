@@ -50,11 +50,12 @@ static bool retry(struct broker_core *core, struct broker_task *task) {
 }
 
 static bool result_long(struct broker_core *core, struct broker_task *task,
-                        const struct wire_entry *entry) {
+                        const struct wire_entry *entry, uint64_t mean_ns) {
     enum wire_kind kind = (enum wire_kind)entry->key[0];
     struct broker_queue *queue = NULL;
 
     if (task->state == BROKER_TASK_LEASED) {
+        broker_pace_add(&task->class->queue->demand->pace, 1, mean_ns);
         if (kind == WIRE_KIND_ERROR && task->class->retries > 0 && retry(core, task)) {
             return true;
         }
@@ -76,6 +77,7 @@ static bool result_long(struct broker_core *core, struct broker_task *task,
 /* What a run of results for one class is to be counted as. */
 struct run {
     struct broker_class *class;
+    uint64_t mean_ns; /* that a task of the message took */
     uint32_t count;
     uint64_t bytes; /* of the tasks' payloads */
     uint64_t value_bytes;
@@ -92,6 +94,7 @@ static void count_run(struct broker_core *core, struct broker_worker *worker, st
     demand = run->class->queue->demand;
     broker_meter_roll(&demand->meter, core->now_ns);
     demand->meter.now.finished += run->count;
+    broker_pace_add(&demand->pace, run->count, run->mean_ns);
     worker->held -= run->count;
     core->leased -= run->count;
     core->memory -= (uint64_t)run->count * BROKER_TASK_BYTES;
@@ -168,6 +171,7 @@ enum broker_handled broker_on_results(struct broker_core *core, struct broker_se
         return BROKER_REFUSED;
     }
     core->taken_in += batch.entry_count;
+    run.mean_ns = batch.entry_count == 0 ? 0 : batch.extra[0] / batch.entry_count;
     while (handled == BROKER_DONE && wire_batch_next(&batch, &entry)) {
         struct broker_task *task = broker_worker_task(core, worker, entry.values[0]);
 
@@ -178,7 +182,7 @@ enum broker_handled broker_on_results(struct broker_core *core, struct broker_se
         bytes += task->size + entry.size;
         if (BASE_UNLIKELY(!result_short(core, worker, &run, task, &entry))) {
             count_run(core, worker, &run);
-            handled = result_long(core, task, &entry) ? BROKER_DONE : BROKER_NOMEM;
+            handled = result_long(core, task, &entry, run.mean_ns) ? BROKER_DONE : BROKER_NOMEM;
         }
     }
     count_run(core, worker, &run);

@@ -3,7 +3,8 @@
  * An offer is active while it has both workers with credit and views that may have tasks. It serves
  * its highest level, there the clients in turn, of a client its queues in turn, of a queue the first
  * tasks; workers with free threads come first, then those with credit, each in turn. In a round of
- * the workers each gets the same share, so that a small backlog is spread over all. */
+ * the workers each gets the same share, so that a small backlog is spread over all; but not into
+ * messages that cost more than the work in them (broker/pace.h). */
 #include "broker/schedule.h"
 
 #include "broker/client.h"
@@ -17,8 +18,6 @@
 #include "broker/timer.h"
 #include "broker/worker.h"
 
-/* Work that is so short is not worth a message of its own, even if another worker is idle. */
-#define GRAIN_NS (5 * UINT64_C(1000))
 /* How much work a client may have done before it is the next one's turn. */
 #define TURN_NS        (250 * UINT64_C(1000))
 #define TURN_TASKS_MAX 64u
@@ -232,10 +231,13 @@ static void rotate(struct base_list *ring, struct base_node *node) {
     }
 }
 
-static uint32_t grain(const struct broker_worker *worker) {
-    return worker->mean_ns == 0 || worker->mean_ns > GRAIN_NS
-               ? 1
-               : (uint32_t)(GRAIN_NS / worker->mean_ns);
+/* How many tasks of a demand are worth a message: the same throughout a dispatch. */
+static uint32_t worth_message(const struct broker_core *core, struct broker_demand *demand) {
+    if (demand->dispatch != core->dispatches) {
+        demand->dispatch = core->dispatches;
+        demand->grain = broker_pace_grain(&demand->pace, demand->queued);
+    }
+    return demand->grain;
 }
 
 /* A worker's share of what a demand has queued: the same for all in a round of the workers. */
@@ -256,7 +258,7 @@ static uint32_t share(struct broker_core *core, struct broker_offer *offer,
 static uint32_t portion(struct broker_core *core, struct broker_offer *offer,
                         const struct broker_worker *worker, const struct broker_queue *queue,
                         bool idle) {
-    uint32_t worth = least(grain(worker), worker->limit);
+    uint32_t worth = least(worth_message(core, queue->demand), worker->limit);
     uint32_t most = !idle ? worker->limit : worker->slots > worth ? worker->slots : worth;
     uint32_t count = share(core, offer, queue->demand, idle);
 

@@ -442,29 +442,167 @@ static void large_values_are_not_asked_for_far_ahead(void **state) {
     free(value);
 }
 
+/* Workers with one slot each, of which each runs `rounds` tasks of a function that take so long. */
+static void pace(struct peer **workers, uint32_t count, struct peer *client, uint32_t class_index,
+                 uint32_t rounds, uint64_t mean_ns) {
+    struct world *world = client->world;
+
+    for (uint32_t round = 0; round < rounds; round++) {
+        for (uint32_t i = 0; i < count; i++) {
+            submit(client, class_index, 200000 + i);
+            world_flush(world);
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            world->now_ns += 1000; /* the round trip */
+            assert_true(finish_all(workers[i], mean_ns) <= count);
+        }
+        world_flush(world);
+    }
+    forget_all(client);
+}
+
+static void join_many(struct peer **workers, uint32_t count, struct world *world,
+                      const char *functions) {
+    for (uint32_t i = 0; i < count; i++) {
+        workers[i] = worker_join(world, 1, functions, "");
+    }
+}
+
+/* How many of them hold something. */
+static uint32_t busy(struct peer **workers, uint32_t count) {
+    uint32_t those = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        those += held(workers[i]) > 0;
+    }
+    return those;
+}
+
+static uint32_t most_held(struct peer **workers, uint32_t count) {
+    uint32_t most = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        most = held(workers[i]) > most ? held(workers[i]) : most;
+    }
+    return most;
+}
+
 static void a_small_backlog_is_spread_evenly(void **state) {
     struct world *world = *state;
-    struct peer *client, *first, *second;
+    struct peer *client, *workers[2];
 
     world_begin(world);
     client = client_join(world);
     define_plain(client, 0, "f");
-    first = worker_join(world, 1, "f", "");
-    teach(first, client, 0, 100000, 1000);
-    first->slots = 1;
-    second = worker_join(world, 1, "f", "");
-    for (uint64_t i = 0; i < 16; i++) { /* teach both */
-        submit_many(client, 0, 200000 + 2 * i, 2);
-        world_flush(world);
-        world->now_ns += 1000;
-        finish_all(first, 1000);
-        finish_all(second, 1000);
-        world_flush(world);
-    }
+    join_many(workers, 2, world, "f");
+    pace(workers, 2, client, 0, 16, 10 * 1000);
     submit_many(client, 0, 0, 10);
     world_flush(world);
-    assert_int_equal(held(first), 5);
-    assert_int_equal(held(second), 5);
+    assert_int_equal(held(workers[0]), 5);
+    assert_int_equal(held(workers[1]), 5);
+}
+
+static void what_is_worth_one_message_is_not_spread(void **state) {
+    struct world *world = *state;
+    struct peer *client, *workers[2];
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    join_many(workers, 2, world, "f");
+    pace(workers, 2, client, 0, 16, 1000);
+    submit_many(client, 0, 0, 10);
+    world_flush(world);
+    assert_int_equal(busy(workers, 2), 1);
+}
+
+static void short_tasks_go_to_as_many_workers_as_are_worth_a_message(void **state) {
+    struct world *world = *state;
+    struct peer *client, *workers[100];
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    join_many(workers, 100, world, "f");
+    pace(workers, 100, client, 0, 8, 1000);
+    submit_many(client, 0, 0, 400);
+    world_flush(world);
+    assert_int_equal(world_stats(world).tasks_queued, 0);
+    assert_int_equal(busy(workers, 100), 4); /* 0.1 ms of work for each */
+    assert_int_equal(most_held(workers, 100), 100);
+}
+
+static void longer_tasks_go_one_to_each(void **state) {
+    struct world *world = *state;
+    struct peer *client, *workers[100];
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    join_many(workers, 100, world, "f");
+    pace(workers, 100, client, 0, 8, 100 * 1000);
+    submit_many(client, 0, 0, 100);
+    world_flush(world);
+    assert_int_equal(busy(workers, 100), 100);
+}
+
+static void a_function_of_which_nothing_is_known_goes_one_to_each(void **state) {
+    struct world *world = *state;
+    struct peer *client, *workers[100];
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    define_plain(client, 1, "g");
+    join_many(workers, 100, world, "f g");
+    pace(workers, 100, client, 0, 8, 1000);
+    submit_many(client, 1, 0, 100);
+    world_flush(world);
+    assert_int_equal(busy(workers, 100), 100);
+}
+
+static void no_more_go_together_than_have_shown_that_they_are_short(void **state) {
+    struct world *world = *state;
+    struct peer *client, *workers[100];
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    define_plain(client, 1, "g");
+    join_many(workers, 100, world, "f g");
+    pace(workers, 100, client, 0, 8, 1000);
+    pace(workers, 3, client, 1, 1, 1000);
+    submit_many(client, 1, 0, 90);
+    world_flush(world);
+    assert_int_equal(busy(workers, 100), 30);
+    assert_int_equal(most_held(workers, 100), 3);
+}
+
+static void a_long_task_among_a_thousand_short_ones_counts(void **state) {
+    struct world *world = *state;
+    struct peer *client, *workers[100];
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    join_many(workers, 100, world, "f");
+    pace(workers, 100, client, 0, 8, 1000);
+    submit(client, 0, 100000);
+    world_flush(world);
+    for (uint32_t i = 0; i < 100; i++) {
+        finish_all(workers[i], 100 * WORLD_MS);
+    }
+    pace(workers, 100, client, 0, 3, 1000);
+    submit_many(client, 0, 0, 100);
+    world_flush(world);
+    assert_int_equal(busy(workers, 100), 100);
+    for (uint32_t i = 0; i < 100; i++) {
+        finish_all(workers[i], 1000);
+    }
+    pace(workers, 100, client, 0, 600, 1000); /* it is forgotten at last */
+    submit_many(client, 0, 1000, 100);
+    world_flush(world);
+    assert_true(busy(workers, 100) <= 4);
 }
 
 static void idle_threads_are_served_before_credit_ahead(void **state) {
@@ -700,6 +838,12 @@ int main(void) {
         TEST(long_tasks_get_exactly_the_slots),
         TEST(large_values_are_not_asked_for_far_ahead),
         TEST(a_small_backlog_is_spread_evenly),
+        TEST(what_is_worth_one_message_is_not_spread),
+        TEST(short_tasks_go_to_as_many_workers_as_are_worth_a_message),
+        TEST(longer_tasks_go_one_to_each),
+        TEST(a_function_of_which_nothing_is_known_goes_one_to_each),
+        TEST(no_more_go_together_than_have_shown_that_they_are_short),
+        TEST(a_long_task_among_a_thousand_short_ones_counts),
         TEST(idle_threads_are_served_before_credit_ahead),
         TEST(a_draining_worker_gets_no_more),
         TEST(what_waits_behind_a_long_task_goes_to_an_idle_worker),
