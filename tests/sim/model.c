@@ -289,6 +289,7 @@ void sim_model_broker_sends(struct sim *sim, struct sim_endpoint *end,
         } else {
             sim->counts.anew++;
             end->top_seq[SIM_FROM_BROKER] = welcome.received;
+            end->told_base = welcome.received;
         }
     }
     if (envelope.seq > end->top_seq[SIM_FROM_BROKER]) {
@@ -375,7 +376,7 @@ static void claim_arrives(struct sim *sim, struct sim_endpoint *end,
 }
 
 static void broker_receives_batch(struct sim *sim, struct sim_endpoint *end,
-                                  const struct wire_message *message) {
+                                  const struct wire_message *message, uint64_t seq) {
     struct wire_batch batch;
     struct wire_entry entry;
     struct wire_fault fault;
@@ -406,7 +407,9 @@ static void broker_receives_batch(struct sim *sim, struct sim_endpoint *end,
             sim->counts.kept += entry.key[0] == 0 ? 1 : 0;
             break;
         case WIRE_CLAIMS:
-            claim_arrives(sim, end, &entry);
+            if (seq > end->told_base) { /* else of an earlier stream, and of no effect */
+                claim_arrives(sim, end, &entry);
+            }
             break;
         default:
             break;
@@ -484,7 +487,7 @@ void sim_model_broker_receives(struct sim *sim, struct sim_endpoint *end,
     } else if (envelope.type == WIRE_BYE && end->role == SIM_WORKER) {
         end_grants_of(sim, end);
     } else if (wire_shape_of(envelope.type) != NULL) {
-        broker_receives_batch(sim, end, message);
+        broker_receives_batch(sim, end, message, envelope.seq);
     }
 }
 

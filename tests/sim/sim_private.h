@@ -79,6 +79,7 @@ struct sim_endpoint {
     bool known;           /* the broker has this session */
     uint64_t epoch, base; /* of the stream, as this side knows it */
     uint64_t top_seq[2];  /* highest seq sent in this stream, by direction */
+    uint64_t told_base;   /* where the stream begins that the broker has last told of */
     uint64_t credit_tasks, used_tasks;
 };
 
