@@ -14,9 +14,10 @@
 #include "broker/worker.h"
 
 /* How often an offer is looked at while some of its workers are idle and others have more than they
- * can run; and how long not, whatever happens, when nothing was found. */
+ * can run; and how long not, whatever happens, when nothing was found: so long for each worker, since a look
+ * goes over all of them. */
 #define WATCH_NS BROKER_MS
-#define LOOK_NS  (100 * UINT64_C(1000))
+#define LOOK_NS  UINT64_C(2000)
 
 /* The least time without results that means something. */
 #define QUIET_MIN_NS (500 * UINT64_C(1000))
@@ -77,10 +78,11 @@ void broker_recall_watch(struct broker_core *core, struct broker_offer *offer) {
     }
 }
 
-/* Whether the tasks that run at a worker take longer than it seemed: nothing has come from there for two
- * round trips, and for longer than a worker holds results back. */
+/* Whether the tasks that run at a worker take longer than it seemed: nothing has come from there for
+ * longer than an answer takes, and than a worker holds results back. */
 static bool is_stuck(const struct broker_core *core, const struct broker_worker *worker) {
-    uint64_t quiet_ns = 2 * worker->rtt_ns > QUIET_MIN_NS ? 2 * worker->rtt_ns : QUIET_MIN_NS;
+    uint64_t late_ns = broker_worker_late(worker);
+    uint64_t quiet_ns = late_ns > QUIET_MIN_NS ? late_ns : QUIET_MIN_NS;
 
     return core->now_ns >= worker->progress_ns + quiet_ns;
 }
@@ -181,7 +183,7 @@ void broker_even_out(struct broker_core *core) {
         if (!is_uneven(offer)) {
             continue;
         }
-        if (core->now_ns >= offer->looked_ns + LOOK_NS) {
+        if (core->now_ns >= offer->looked_ns + LOOK_NS * offer->worker_count) {
             even_out(core, offer);
         }
         if (!broker_timer_runs(&offer->timer)) {

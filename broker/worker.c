@@ -93,6 +93,8 @@ enum broker_handled broker_worker_join(struct broker_core *core, struct broker_w
     worker->rtt_ns = 0;
     worker->rtt_window_ns = 0;
     worker->rtt_since_ns = core->now_ns;
+    worker->rtt_mean_ns = 0;
+    worker->rtt_variation_ns = 0;
     worker->probe_ns = 0;
     worker->progress_ns = core->now_ns;
     worker->recall_count = 0;
@@ -163,7 +165,7 @@ uint64_t broker_task_lease(const struct broker_task *task) {
 
 /* ------------------------------------------------------------------- credit */
 
-uint64_t broker_worker_horizon(const struct broker_worker *worker) {
+static uint64_t horizon_of(const struct broker_worker *worker) {
     uint64_t horizon_ns = 2 * worker->rtt_ns;
 
     return horizon_ns < HORIZON_MIN_NS   ? HORIZON_MIN_NS
@@ -171,19 +173,38 @@ uint64_t broker_worker_horizon(const struct broker_worker *worker) {
                                          : horizon_ns;
 }
 
+uint64_t broker_worker_late(const struct broker_worker *worker) {
+    return worker->rtt_mean_ns + 4 * worker->rtt_variation_ns;
+}
+
 uint64_t broker_worker_soon(const struct broker_worker *worker) {
-    return worker->mean_ns == 0 ? UINT64_MAX : worker->slots * worker->rtt_ns / worker->mean_ns;
+    return worker->mean_ns == 0 ? UINT64_MAX
+                                : worker->slots * worker->rtt_mean_ns / worker->mean_ns;
 }
 
 /* How long what a worker is given should last it. */
 static uint64_t ahead_ns(const struct broker_core *core, const struct broker_worker *worker) {
-    uint64_t horizon_ns = broker_worker_horizon(worker);
+    uint64_t horizon_ns = horizon_of(worker);
 
     if (core->now_ns >= worker->offer->crowded_ns) {
         return horizon_ns;
     }
     horizon_ns = 2 * worker->rtt_ns < horizon_ns ? 2 * worker->rtt_ns : horizon_ns;
     return horizon_ns > HORIZON_CROWDED_NS ? horizon_ns : HORIZON_CROWDED_NS;
+}
+
+/* As RFC 6298, section 2, does it for a retransmission timer. */
+static void smooth_rtt(struct broker_worker *worker, uint64_t rtt_ns) {
+    uint64_t mean_ns = worker->rtt_mean_ns;
+    uint64_t off_ns = rtt_ns > mean_ns ? rtt_ns - mean_ns : mean_ns - rtt_ns;
+
+    if (mean_ns == 0) {
+        worker->rtt_mean_ns = rtt_ns;
+        worker->rtt_variation_ns = rtt_ns / 2;
+    } else {
+        worker->rtt_variation_ns = (3 * worker->rtt_variation_ns + off_ns) / 4;
+        worker->rtt_mean_ns = (7 * mean_ns + rtt_ns) / 8;
+    }
 }
 
 /* The round trip is measured when the worker was empty: then nothing waited there. What waited on the way,
@@ -205,6 +226,7 @@ static void measure_rtt(struct broker_core *core, struct broker_worker *worker, 
     if (worker->rtt_ns == 0 || rtt_ns < worker->rtt_ns) {
         worker->rtt_ns = rtt_ns;
     }
+    smooth_rtt(worker, rtt_ns);
     worker->probe_ns = 0;
 }
 

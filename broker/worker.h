@@ -45,6 +45,7 @@ struct broker_worker {
     uint64_t rtt_ns;                /* the round trip; 0: unknown */
     uint64_t rtt_window_ns;         /* the least one measured since rtt_since_ns; 0: none */
     uint64_t rtt_since_ns;
+    uint64_t rtt_mean_ns, rtt_variation_ns; /* of all that were measured, under load too */
     uint64_t probe_ns;    /* when the empty worker got a task; 0: no measurement going on */
     uint64_t progress_ns; /* when it last showed some */
     uint64_t recalled_ns; /* when it was asked to give back, and has not answered yet */
@@ -71,8 +72,9 @@ void broker_worker_trim(struct broker_worker *worker);
 bool broker_worker_flush(struct broker_core *core, struct broker_worker *worker);
 /* broker_task_lease is the lease as its worker knows it. */
 uint64_t broker_task_lease(const struct broker_task *task);
-uint64_t broker_worker_horizon(const struct broker_worker *worker);
-/* broker_worker_soon is how many tasks a worker should begin within a round trip; UINT64_MAX: unknown. */
+/* broker_worker_late is how long a worker may take to answer, as its connection and both sides are loaded
+ * now; broker_worker_soon how many tasks it should begin within a round trip; UINT64_MAX: unknown. */
+uint64_t broker_worker_late(const struct broker_worker *worker);
 uint64_t broker_worker_soon(const struct broker_worker *worker);
 
 /* broker_worker_task finds the task that a worker means; NULL: it has no such lease (any more). */
