@@ -6,6 +6,8 @@
 
 struct callback {
     struct future_watch watch;
+    struct future_later later;
+    furrow_future *future; /* a reference, if it is put off */
     furrow_done_callback *function;
     void *user;
 };
@@ -28,8 +30,21 @@ static void notify(struct future_watch *watch, furrow_future *future) {
     struct callback *callback = BASE_CONTAINER_OF(watch, struct callback, watch);
 
     if (future != NULL) {
+        callback->future = future;
+        if (future_later(&callback->later)) {
+            future_keep(future);
+            return;
+        }
         call(future, callback->function, callback->user);
     }
+    free(callback);
+}
+
+static void run_later(struct future_later *later) {
+    struct callback *callback = BASE_CONTAINER_OF(later, struct callback, later);
+
+    call(callback->future, callback->function, callback->user);
+    future_drop(callback->future);
     free(callback);
 }
 
@@ -46,6 +61,7 @@ furrow_status furrow_future_add_done_callback(furrow_future *future, furrow_done
         return task_set_plain_error(FURROW_ENOMEM);
     }
     added->watch.notify = notify;
+    added->later.run = run_later;
     added->function = callback;
     added->user = user;
     future_watch(future, &added->watch);

@@ -298,7 +298,7 @@ static bool pass(struct engine *engine) {
     struct future_batch batch;
     bool busy = false;
 
-    future_batch_begin(&batch);
+    future_batch_begin(&batch, NULL);
     busy |= engine_requests_take(engine);
     busy |= !is_full(engine) && take_submits(engine);
     busy |= engine->transport->receive(engine);

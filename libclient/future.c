@@ -331,9 +331,10 @@ bool future_fail(furrow_future *future, enum wire_kind kind, uint32_t attempt, c
 
 /* ------------------------------------------------------------------ waiting */
 
-void future_batch_begin(struct future_batch *batch) {
+void future_batch_begin(struct future_batch *batch, struct future_later_list *later) {
     BASE_ASSERT(current_batch == NULL);
     batch->count = 0;
+    batch->later = later;
     current_batch = batch;
 }
 
@@ -365,6 +366,31 @@ void future_owe(void (*settle_one)(void *object), void *object) {
     batch->owed[batch->count].settle = settle_one;
     batch->owed[batch->count].object = object;
     batch->count++;
+}
+
+bool future_later(struct future_later *later) {
+    struct future_later_list *list = current_batch == NULL ? NULL : current_batch->later;
+
+    if (list == NULL) {
+        return false;
+    }
+    later->next = NULL;
+    if (list->first == NULL) {
+        list->first = later;
+    } else {
+        list->last->next = later;
+    }
+    list->last = later;
+    return true;
+}
+
+void future_run_later(struct future_later_list *list) {
+    while (list->first != NULL) {
+        struct future_later *first = list->first;
+
+        list->first = first->next;
+        first->run(first);
+    }
 }
 
 uint64_t future_deadline(double timeout) {

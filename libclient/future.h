@@ -134,17 +134,34 @@ static inline bool future_done(const furrow_future *future) {
 
 /* Between begin and end, wakes that this thread's resolves owe are put off until the end (or until
  * there are many), so that a thread that waits for a row of futures wakes once for all of them.
- * Callbacks are not put off. Not nested; nothing in between may block for long. */
+ * Callbacks are not put off, unless they are to be run by another thread. Not nested; nothing in between may block for long. */
 #define FUTURE_BATCH_OWED 64
+struct future_later_list;
 struct future_batch {
     unsigned count;
+    struct future_later_list *later; /* where user code is put off to; NULL: it is run */
     struct future_owed {
         void (*settle)(void *object);
         void *object;
     } owed[FUTURE_BATCH_OWED];
 };
-void future_batch_begin(struct future_batch *batch);
+/* later  NULL, or where callbacks go that this thread must not run, for future_run_later in one that
+ *        may. */
+void future_batch_begin(struct future_batch *batch, struct future_later_list *later);
 void future_batch_end(struct future_batch *batch);
+
+/* User code that is put off. All zero is an empty list. future_later takes `later` over, whose `run` is
+ * then called once, and returns true, if this thread has a batch that puts off; else false. */
+struct future_later {
+    struct future_later *next;
+    void (*run)(struct future_later *later);
+};
+struct future_later_list {
+    struct future_later *first, *last;
+};
+bool future_later(struct future_later *later);
+/* future_run_later runs what was put off, in order, and what is put off meanwhile. */
+void future_run_later(struct future_later_list *list);
 
 /* ------------------------------------------------------------ for the front */
 

@@ -439,7 +439,7 @@ static void wakes_are_put_off_until_the_batch_is_over(void **state) {
     while ((atomic_load(&future->word) & FUTURE_WAITED) == 0) {
         sched_yield();
     }
-    future_batch_begin(&batch);
+    future_batch_begin(&batch, NULL);
     resolve(0, WIRE_KIND_VALUE, "\x01", 1);
     assert_int_equal(batch.count, 1);
     future_batch_end(&batch);
@@ -467,7 +467,7 @@ static void a_batch_owes_any_number_of_wakes(void **state) {
         completed[i] = furrow_as_completed(&future, 1, -1);
         assert_non_null(completed[i]);
     }
-    future_batch_begin(&batch);
+    future_batch_begin(&batch, NULL);
     assert_int_equal(furrow_future_set_result(future, "n"), FURROW_OK);
     for (size_t i = 0; i < COUNT; i++) {
         furrow_future *got;
@@ -484,6 +484,42 @@ static void a_batch_owes_any_number_of_wakes(void **state) {
         pthread_join(threads[i], NULL);
     }
     furrow_future_unref(&future);
+}
+
+static int noted;
+
+static furrow_status note_digit(furrow_future *future, void *user) {
+    assert_true(furrow_future_done(future));
+    noted = noted * 10 + *(const int *)user;
+    return FURROW_OK;
+}
+
+static void callbacks_are_put_off_in_order_where_a_batch_says_so(void **state) {
+    struct future_later_list later = {0};
+    struct future_batch batch;
+    furrow_future *futures[3];
+    int digits[4] = {1, 2, 3, 4};
+
+    (void)state;
+    noted = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        futures[i] = furrow_future_new();
+        assert_int_equal(furrow_future_add_done_callback(futures[i], note_digit, &digits[i]),
+                         FURROW_OK);
+    }
+    assert_int_equal(furrow_future_add_done_callback(futures[1], note_digit, &digits[3]),
+                     FURROW_OK);
+    future_batch_begin(&batch, &later);
+    for (unsigned i = 3; i-- > 0;) {
+        assert_int_equal(furrow_future_set_result(futures[i], "n"), FURROW_OK);
+        furrow_future_unref(&futures[i]); /* what is put off has a reference */
+    }
+    future_batch_end(&batch);
+    assert_int_equal(noted, 0);
+    future_run_later(&later);
+    assert_int_equal(noted, 3241);
+    future_run_later(&later);
+    assert_int_equal(noted, 3241);
 }
 
 /* ------------------------------------------------------------------------- map */
@@ -661,6 +697,7 @@ int main(void) {
         TEST(an_executor_is_not_freed_under_a_cancel),
         TEST(wakes_are_put_off_until_the_batch_is_over),
         TEST(a_batch_owes_any_number_of_wakes),
+        TEST(callbacks_are_put_off_in_order_where_a_batch_says_so),
         TEST(a_map_that_is_refused_leaves_its_input),
         TEST(chunks_are_packed_as_the_protocol_says),
         TEST(a_chunk_that_fails_as_a_whole_fails_all_its_calls),
