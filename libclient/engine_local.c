@@ -12,6 +12,9 @@
 #include "base/entropy.h"
 #include "task/status.h"
 
+/* What engine_watch is told about the descriptors. */
+enum { MARK_ROUTER = 1, MARK_SUPERVISOR };
+
 /* Messages taken in at a time. */
 #define RECEIVE_MAX 64u
 /* Tasks queued at the broker's core that are enough: as many again as its workers hold at most, so that
@@ -130,7 +133,15 @@ static furrow_status local_open(struct engine *engine) {
     if (status == FURROW_OK) {
         engine_shared_open(engine);
     }
-    return status == FURROW_OK ? engine_workers_open(engine) : status;
+    if (status == FURROW_OK) {
+        status = engine_workers_open(engine);
+    }
+    if (status == FURROW_OK &&
+        (!engine_watch(engine, local->router_fd, MARK_ROUTER) ||
+         !engine_watch(engine, worker_supervisor_fd(local->supervisor), MARK_SUPERVISOR))) {
+        return task_set_error(FURROW_ESYSTEM, "the executor's descriptors: %s", strerror(errno));
+    }
+    return status;
 }
 
 /* ----------------------------------------------------------------- messages */
@@ -300,19 +311,11 @@ static uint64_t local_deadline(const struct engine *engine) {
     return workers_ns < deadline_ns ? workers_ns : deadline_ns;
 }
 
-static unsigned local_poll_fds(struct engine *engine, struct pollfd *fds) {
-    const struct local *local = engine_local_of(engine);
-
-    fds[0] = (struct pollfd){.fd = local->router_fd, .events = POLLIN};
-    fds[1] = (struct pollfd){.fd = worker_supervisor_fd(local->supervisor), .events = POLLIN};
-    return 2;
-}
-
-static void local_polled(struct engine *engine, const struct pollfd *fds) {
+static void local_ready(struct engine *engine, unsigned mark) {
     struct local *local = engine_local_of(engine);
 
-    local->look |= fds[0].revents != 0;
-    local->supervise |= fds[1].revents != 0;
+    local->look |= mark == MARK_ROUTER;
+    local->supervise |= mark == MARK_SUPERVISOR;
 }
 
 static void local_reconnect(struct engine *engine) {
@@ -377,8 +380,7 @@ const struct engine_transport engine_local = {
     .flush = local_flush,
     .tick = local_tick,
     .deadline = local_deadline,
-    .poll_fds = local_poll_fds,
-    .polled = local_polled,
+    .ready = local_ready,
     .reconnect = local_reconnect,
     .leave = local_leave,
     .signal = local_signal,

@@ -16,18 +16,12 @@
 /* The longest that the cores see pass without the thread having run. */
 #define STALL_NS (500 * BASE_CLOCK_NS_PER_MS)
 
-static _Thread_local const struct engine *current_engine;
-
-bool engine_is_current(const struct engine *engine) {
-    return current_engine == engine;
-}
-
 /* ------------------------------------------------------------------- the clock */
 
 /* The engine's clock stands still while the whole process did (stopped by a signal, or the machine
  * asleep), but for a moment: otherwise the cores would take their own absence for the silence of
  * their peers. */
-static void read_clock(struct engine *engine) {
+void engine_read_clock(struct engine *engine) {
     uint64_t raw_ns = base_clock_ns();
     uint64_t expected_ns =
         engine->slept_until_ns > engine->raw_ns ? engine->slept_until_ns : engine->raw_ns;
@@ -280,6 +274,13 @@ static bool has_tasks(const struct engine *engine) {
     return engine->backlog != NULL || stats.waiting > 0 || stats.sent > 0;
 }
 
+unsigned engine_load(const struct engine *engine) {
+    struct client_stats stats;
+
+    client_get_stats(engine->core, &stats);
+    return stats.waiting + stats.sent + (engine->backlog != NULL);
+}
+
 /* Whether what is submitted stays where it is for now. Until it is looked at again something must be
  * sure to happen: tasks are under way, or a worker is to come. */
 static bool is_full(struct engine *engine) {
@@ -293,12 +294,11 @@ static bool is_full(struct engine *engine) {
     return full;
 }
 
-/* What can be done now without waiting; whether it was anything. */
-static bool pass(struct engine *engine) {
+bool engine_pass(struct engine *engine) {
     struct future_batch batch;
     bool busy = false;
 
-    future_batch_begin(&batch, NULL);
+    future_batch_begin(&batch, engine->drive.led ? &engine->drive.later : NULL);
     busy |= engine_requests_take(engine);
     busy |= !is_full(engine) && take_submits(engine);
     busy |= engine->transport->receive(engine);
@@ -324,7 +324,7 @@ static bool pass(struct engine *engine) {
     return busy;
 }
 
-static bool inboxes_empty(struct engine *engine) {
+bool engine_inboxes_empty(struct engine *engine) {
     if (!base_inbox_empty(&engine->requests)) {
         return false;
     }
@@ -332,61 +332,19 @@ static bool inboxes_empty(struct engine *engine) {
                                                            base_inbox_empty(&engine->submits)));
 }
 
-static uint64_t next_deadline(const struct engine *engine, uint64_t until_ns) {
+uint64_t engine_deadline(const struct engine *engine) {
     uint64_t client_ns = client_deadline(engine->core);
     uint64_t transport_ns = engine->transport->deadline(engine);
 
-    if (client_ns < until_ns) {
-        until_ns = client_ns;
-    }
-    return transport_ns < until_ns ? transport_ns : until_ns;
-}
-
-static void sleep_until(struct engine *engine, uint64_t until_ns) {
-    struct pollfd fds[ENGINE_FDS_MAX + 1] = {{.fd = base_wake_fd(&engine->wake), .events = POLLIN}};
-    unsigned count = 1 + engine->transport->poll_fds(engine, fds + 1);
-    int timeout_ms = base_clock_poll_ms(next_deadline(engine, until_ns), engine->now_ns);
-
-    base_wake_prepare(&engine->wake);
-    if (inboxes_empty(engine)) {
-        engine->slept_until_ns = timeout_ms < 0
-                                     ? UINT64_MAX
-                                     : engine->raw_ns + (uint64_t)timeout_ms * BASE_CLOCK_NS_PER_MS;
-        if (poll(fds, count, timeout_ms) > 0) {
-            engine->transport->polled(engine, fds + 1);
-        }
-    }
-    (void)base_wake_finish(&engine->wake);
-}
-
-bool engine_poll(struct engine *engine, uint64_t until_ns) {
-    read_clock(engine);
-    if (!pass(engine) && !engine->left) {
-        sleep_until(engine, until_ns);
-    }
-    return !engine->left;
+    return transport_ns < client_ns ? transport_ns : client_ns;
 }
 
 /* Messages are blocks of some 100 KB that come and go. Where that is all a thread allocates, the C
  * library gives the memory back to the system each time and gets it anew, at the price of page faults
  * and interruptions of all processors. It learns from a larger block that has come and gone (untouched,
  * it costs two system calls) that such sizes are usual here. */
-static void prepare_memory(void) {
+void engine_prepare_memory(void) {
     void *volatile block = malloc((size_t)4 << 20);
 
     free(block);
-}
-
-void *engine_run(void *user) {
-    struct engine *engine = user;
-
-    current_engine = engine;
-    prepare_memory();
-    while (engine_poll(engine, UINT64_MAX)) {
-    }
-    engine->phase = ENGINE_ENDED;
-    engine_requests_end(engine);
-    atomic_store(&engine->ended, 1);
-    base_futex_wake(&engine->ended, INT_MAX);
-    return NULL;
 }

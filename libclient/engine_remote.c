@@ -13,6 +13,9 @@
 
 /* A broker at an address: a DEALER socket, and another that tells of its connections. */
 
+/* What engine_watch is told about the descriptors. */
+enum { MARK_DEALER = 1, MARK_MONITOR };
+
 /* Messages taken in at a time. */
 #define RECEIVE_MAX 64u
 
@@ -22,6 +25,7 @@ struct remote {
     void *context;
     void *dealer, *monitor;
     int dealer_fd, monitor_fd;
+    bool watched;
     /* Whether there may be something to receive: ZeroMQ's descriptors only tell of changes. */
     bool look, look_monitor;
     struct wire_curve curve; /* for each new connection; empty if there are no keys */
@@ -32,9 +36,16 @@ static struct remote *remote_of(const struct engine *engine) {
     return engine->own;
 }
 
-/* The monitoring ends first: ZeroMQ's I/O thread, which all executors share, would block for ever in
+/* The descriptors are ZeroMQ's, which closes them some time later. The monitoring ends first: ZeroMQ's I/O thread, which all executors share, would block for ever in
  * sending an event to a monitor that is closed. */
-static void close_sockets(struct remote *remote) {
+static void close_sockets(struct engine *engine) {
+    struct remote *remote = remote_of(engine);
+
+    if (remote->watched) {
+        engine_unwatch(engine, remote->dealer_fd);
+        engine_unwatch(engine, remote->monitor_fd);
+        remote->watched = false;
+    }
     if (remote->dealer != NULL) {
         (void)zmq_socket_monitor(remote->dealer, NULL, 0);
     }
@@ -52,6 +63,23 @@ static furrow_status fd_of(void *socket, int *fd) {
     size_t size = sizeof *fd;
 
     return zmq_getsockopt(socket, ZMQ_FD, fd, &size) == 0 ? FURROW_OK : FURROW_ESYSTEM;
+}
+
+static bool watch_sockets(struct engine *engine) {
+    struct remote *remote = remote_of(engine);
+
+    if (!engine_watch(engine, remote->dealer_fd, MARK_DEALER)) {
+        return false;
+    }
+    if (!engine_watch(engine, remote->monitor_fd, MARK_MONITOR)) {
+        int saved = errno;
+
+        engine_unwatch(engine, remote->dealer_fd);
+        errno = saved;
+        return false;
+    }
+    remote->watched = true;
+    return true;
 }
 
 static bool set_keys(const struct remote *remote) {
@@ -110,13 +138,13 @@ static furrow_status open_sockets(struct engine *engine) {
         zmq_connect(remote->monitor, address) == 0 && set_keys(remote) &&
         wire_zmq_connect(remote->dealer, engine->base.url.address) == 0 &&
         fd_of(remote->dealer, &remote->dealer_fd) == FURROW_OK &&
-        fd_of(remote->monitor, &remote->monitor_fd) == FURROW_OK) {
+        fd_of(remote->monitor, &remote->monitor_fd) == FURROW_OK && watch_sockets(engine)) {
         remote->look = true;
         remote->look_monitor = true;
         return FURROW_OK;
     }
     saved = zmq_errno();
-    close_sockets(remote);
+    close_sockets(engine);
     errno = saved;
     return FURROW_ESYSTEM;
 }
@@ -170,7 +198,7 @@ static void give_up(struct engine *engine, const char *why) {
 
     (void)snprintf(text, sizeof text, "%s: %s", engine->base.url.address, why);
     base_log(&engine->base.log, BASE_LOG_ERROR, "%s", text);
-    close_sockets(remote_of(engine));
+    close_sockets(engine);
     engine_break_auth(engine, text);
 }
 
@@ -208,14 +236,12 @@ static bool receive_monitor(struct engine *engine) {
 }
 
 static void remote_reconnect(struct engine *engine) {
-    struct remote *remote = remote_of(engine);
-
     if (engine->break_due || engine->broken) {
         return;
     }
     base_log(&engine->base.log, BASE_LOG_WARN, "%s is silent: connecting anew",
              engine->base.url.address);
-    close_sockets(remote);
+    close_sockets(engine);
     if (open_sockets(engine) != FURROW_OK) {
         base_log(&engine->base.log, BASE_LOG_ERROR, "%s: %s", engine->base.url.address,
                  zmq_strerror(errno));
@@ -273,24 +299,11 @@ static uint64_t remote_deadline(const struct engine *engine) {
     return UINT64_MAX;
 }
 
-static unsigned remote_poll_fds(struct engine *engine, struct pollfd *fds) {
-    const struct remote *remote = remote_of(engine);
-
-    if (remote->dealer == NULL) {
-        return 0;
-    }
-    fds[0] = (struct pollfd){.fd = remote->dealer_fd, .events = POLLIN};
-    fds[1] = (struct pollfd){.fd = remote->monitor_fd, .events = POLLIN};
-    return 2;
-}
-
-static void remote_polled(struct engine *engine, const struct pollfd *fds) {
+static void remote_ready(struct engine *engine, unsigned mark) {
     struct remote *remote = remote_of(engine);
 
-    if (remote->dealer != NULL) {
-        remote->look |= fds[0].revents != 0;
-        remote->look_monitor |= fds[1].revents != 0;
-    }
+    remote->look |= mark == MARK_DEALER;
+    remote->look_monitor |= mark == MARK_MONITOR;
 }
 
 static void remote_leave(struct engine *engine) {
@@ -313,7 +326,7 @@ static void remote_free(struct engine *engine) {
     if (remote == NULL) {
         return;
     }
-    close_sockets(remote);
+    close_sockets(engine);
     if (remote->context != NULL) {
         engine_context_put();
     }
@@ -328,8 +341,7 @@ const struct engine_transport engine_remote = {
     .flush = remote_flush,
     .tick = remote_tick,
     .deadline = remote_deadline,
-    .poll_fds = remote_poll_fds,
-    .polled = remote_polled,
+    .ready = remote_ready,
     .reconnect = remote_reconnect,
     .leave = remote_leave,
     .signal = remote_signal,

@@ -19,7 +19,10 @@ bool engine_push_chain(struct engine *engine, struct base_inbox *inbox,
         }
         oldest->next = head;
     } while (!atomic_compare_exchange_weak(&inbox->head, &head, newest));
-    /* While it is full the I/O thread looks at its submits before it next sleeps without. Both the push
+    if (inbox == &engine->submits && engine_drive_submit(engine)) {
+        return true;
+    }
+    /* While it is full the driver looks at its submits before it next sleeps without. Both the push
      * and this look are sequentially consistent, as are its store to `full` and its look at the inbox. */
     if (inbox != &engine->submits || !atomic_load(&engine->full)) {
         base_wake_signal(&engine->wake);
@@ -69,7 +72,7 @@ bool engine_tell(struct engine *engine, const struct engine_request *request) {
     return false;
 }
 
-/* ----------------------------------------------------------- on the I/O thread */
+/* --------------------------------------------------------------- on the driver */
 
 static void answer(struct engine_request *request) {
     if (request->detached) {

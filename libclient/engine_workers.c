@@ -232,6 +232,11 @@ void engine_workers_watch(struct engine *engine) {
     if (!local->supervise && engine->raw_ns < worker_supervisor_deadline(local->supervisor)) {
         return;
     }
+    /* A process inherits much from the thread that starts it: so that is always the same one. */
+    if (engine->drive.led) {
+        engine->drive.io_wanted = true;
+        return;
+    }
     local->supervise = false;
     while (worker_supervisor_next(local->supervisor, engine->raw_ns, &event)) {
         handle_event(engine, &event);

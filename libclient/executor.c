@@ -139,7 +139,7 @@ bool executor_init(furrow_executor *executor, const struct executor_ops *ops,
     return true;
 }
 
-static void wait_for_guests(furrow_executor *executor) {
+void executor_await_guests(furrow_executor *executor) {
     unsigned guests = atomic_load(&executor->guests);
 
     while ((guests & ~FLAG_ASLEEP) != 0) {
@@ -164,7 +164,7 @@ void executor_guest_leave(furrow_executor *executor) {
 }
 
 void executor_fini(furrow_executor *executor) {
-    wait_for_guests(executor);
+    executor_await_guests(executor);
     executor_classes_free(executor);
     (void)pthread_mutex_destroy(&executor->lock);
     client_url_fini(&executor->url);

@@ -137,6 +137,8 @@ furrow_executor *executor_open_brokered(struct client_url *url); /* processes:, 
 /* executor_init fills in the base and takes url's contents. False: no memory, url is as before. */
 bool executor_init(furrow_executor *executor, const struct executor_ops *ops,
                    struct client_url *url);
+/* executor_await_guests waits until there is no guest; none comes any more. */
+void executor_await_guests(furrow_executor *executor);
 /* executor_fini waits until the last guest has left, and frees what the base has. */
 void executor_fini(furrow_executor *executor);
 

@@ -142,6 +142,10 @@ static bool cancel(furrow_executor *executor, furrow_future *future, bool wait) 
     return future_state(future) == FURROW_CANCELLED;
 }
 
+static void help(furrow_executor *executor, const furrow_future *future, uint64_t deadline_ns) {
+    engine_drive_help(engine_of(executor), future, deadline_ns);
+}
+
 /* --------------------------------------------------------------------- the end */
 
 /* Whether the engine has ended by then. */
@@ -240,10 +244,11 @@ static void describe(furrow_executor *executor, furrow_executor_info *info) {
 }
 
 static void destroy(struct engine *engine) {
+    executor_await_guests(&engine->base); /* one that drove may be about to leave */
     engine->transport->free(engine);
     client_core_free(engine->core);
     base_buffer_fini(&engine->head);
-    base_wake_close(&engine->wake);
+    engine_drive_close(engine);
     (void)pthread_mutex_destroy(&engine->join_lock);
     executor_fini(&engine->base);
     free(engine);
@@ -265,6 +270,7 @@ static const struct executor_ops processes_ops = {
     .submit_chain = submit_chain,
     .blob = blob,
     .cancel = cancel,
+    .help = help,
     .shutdown = shutdown_engine,
     .shutdown_within = shutdown_within,
     .signal_workers = signal_workers,
@@ -275,9 +281,9 @@ static const struct executor_ops processes_ops = {
 #define REMOTE_OPS(scheme_name, way)                                                               \
     {                                                                                              \
         .scheme = (scheme_name), .define = define##way, .submit = submit##way,                     \
-        .submit_chain = submit_chain##way, .cancel = cancel, .shutdown = shutdown_engine,          \
-        .shutdown_within = shutdown_within, .identify = identify, .describe = describe,            \
-        .free = free_executor                                                                      \
+        .submit_chain = submit_chain##way, .cancel = cancel, .help = help,                         \
+        .shutdown = shutdown_engine, .shutdown_within = shutdown_within, .identify = identify,     \
+        .describe = describe, .free = free_executor                                                \
     }
 
 static const struct executor_ops tcp_ops[] = {REMOTE_OPS("tcp", ), REMOTE_OPS("tcp", _initialized)};
@@ -334,18 +340,10 @@ static furrow_status make_core(struct engine *engine) {
 
 /* Signals are for the program's own threads. */
 static furrow_status start_thread(struct engine *engine) {
-    sigset_t all, before;
+    sigset_t before;
     int error;
 
-    (void)sigfillset(&all);
-    (void)sigdelset(&all, SIGSEGV);
-    (void)sigdelset(&all, SIGBUS);
-    (void)sigdelset(&all, SIGFPE);
-    (void)sigdelset(&all, SIGILL);
-    (void)sigdelset(&all, SIGTRAP);
-    (void)sigdelset(&all, SIGSYS);
-    (void)sigdelset(&all, SIGABRT);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    engine_block_signals(&before);
     error = pthread_create(&engine->thread, NULL, engine_run, engine);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
@@ -385,15 +383,16 @@ static struct engine *engine_new(struct client_url *url) {
     engine->transport = url->scheme == CLIENT_PROCESSES ? &engine_local : &engine_remote;
     base_inbox_init(&engine->submits);
     base_inbox_init(&engine->requests);
-    error = base_wake_open(&engine->wake);
+    error = engine_drive_open(engine);
     if (error != 0) {
         (void)task_set_error(FURROW_ESYSTEM, "no event for the executor: %s", strerror(error));
+        engine_drive_close(engine);
         free(engine);
         return NULL;
     }
     if (!executor_init(&engine->base, ops_of(url), url)) {
         (void)task_set_plain_error(FURROW_ENOMEM);
-        base_wake_close(&engine->wake);
+        engine_drive_close(engine);
         free(engine);
         return NULL;
     }

@@ -205,7 +205,7 @@ typedef enum furrow_log_level {
     FURROW_LOG_DEBUG,
 } furrow_log_level;
 /* Receives what the library has to say, one line without a newline. Runs on any thread of the
- * library and must not call back into it. */
+ * library, or on one that is in a call of it, and must not call back into it. */
 typedef void furrow_log_function(void *user, furrow_log_level level, const char *line);
 
 #define FURROW_DEFAULT INT32_MIN /* "not given", for the int options */

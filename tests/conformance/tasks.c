@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -171,6 +172,15 @@ static int thread_name(furrow_task *task) {
 
     pthread_getname_np(pthread_self(), name, sizeof name);
     return furrow_task_return(task, "s", name);
+}
+
+static int processors(furrow_task *task) {
+    cpu_set_t set;
+
+    if (sched_getaffinity(getpid(), sizeof set, &set) != 0) {
+        return furrow_task_fail(task, errno, "sched_getaffinity");
+    }
+    return furrow_task_return(task, "i", (int64_t)CPU_COUNT(&set));
 }
 
 static volatile uint64_t overflow_sink;
@@ -360,6 +370,7 @@ FURROW_TASK(hold_once);
 FURROW_TASK(mark);
 FURROW_TASK(where);
 FURROW_TASK(thread_name);
+FURROW_TASK(processors);
 FURROW_TASK(crash);
 FURROW_TASK(crash_once);
 FURROW_TASK(crash_unpacking);

@@ -19,6 +19,7 @@ FURROW_TASK_EXTERN(hold_once);       /* (gate, i) -> i; kills itself in its firs
 FURROW_TASK_EXTERN(mark);            /* (gate, i) -> i; counts as started at the gate */
 FURROW_TASK_EXTERN(where);           /* () -> [pid, thread id] */
 FURROW_TASK_EXTERN(thread_name);     /* () -> s */
+FURROW_TASK_EXTERN(processors);      /* () -> i: how many its process may use */
 FURROW_TASK_EXTERN(crash);           /* (how): segv, abort, exit, overflow, kill, spin */
 FURROW_TASK_EXTERN(crash_once);      /* (how): as crash in the first attempt, later the attempt */
 FURROW_TASK_EXTERN(crash_unpacking); /* (i) -> i; the first attempt dies before it reads i */
