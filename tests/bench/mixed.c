@@ -1,13 +1,19 @@
 /* Tasks of very different lengths: does a worker idle while another sits on tasks that it has not
  * started? Every task says when it began and ended, and where (the clock is the machine's, so processes
- * agree). While any task has not begun, whoever idles longer than a round trip could have had it. */
+ * agree). While any task has not begun, whoever idles longer than a round trip could have had it.
+ *
+ * A round trip takes several wake-ups. How long one takes at worst in the same run, with the processors as
+ * busy as they are, is measured beside it by a thread that does nothing but sleep. */
 #include "tests/bench/bench.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
-enum { WORKERS = 4, ROUND_TRIPS = 200, COUNT_MIN = 300 };
+enum { WORKERS = 4, ROUND_TRIPS = 200, COUNT_MIN = 300, SLEEP_NS = 100000 };
 
 struct span {
     int64_t began, ended, pid;
@@ -32,6 +38,31 @@ static int by_worker_and_time(const void *a, const void *b) {
     }
     return (x->began > y->began) - (x->began < y->began);
 }
+
+/* ---- the machine's own lateness ---- */
+
+struct sleeper {
+    pthread_t thread;
+    atomic_bool stop;
+    double latest_us;
+};
+
+/* How much later than asked for a sleep ended, at most. */
+static void *sleep_on(void *argument) {
+    struct sleeper *sleeper = argument;
+
+    while (!atomic_load(&sleeper->stop)) {
+        double asked = bench_now() + SLEEP_NS / 1e9;
+        nanosleep(&(struct timespec){.tv_nsec = SLEEP_NS}, NULL);
+        double late_us = (bench_now() - asked) * 1e6;
+        if (late_us > sleeper->latest_us) {
+            sleeper->latest_us = late_us;
+        }
+    }
+    return NULL;
+}
+
+/* ---- gaps ---- */
 
 static double idle_round_trip_ns(furrow_executor *executor) {
     double times[ROUND_TRIPS];
@@ -90,7 +121,9 @@ static double mixed_idle(const struct bench_case *self) {
         return -1;
     }
     double round_trip_ns = idle_round_trip_ns(pool.executor);
-    bool good = round_trip_ns > 0;
+    struct sleeper sleeper = {.latest_us = 0};
+    bool sleeping = pthread_create(&sleeper.thread, NULL, sleep_on, &sleeper) == 0;
+    bool good = round_trip_ns > 0 && sleeping;
     for (int64_t i = 0; good && i < count; i++) {
         futures[i] = furrow_submit(pool.executor, bench_trace, "i", next_length_ns(&state));
         good = futures[i] != NULL;
@@ -99,6 +132,11 @@ static double mixed_idle(const struct bench_case *self) {
     for (int64_t i = 0; good && i < count; i++) {
         good = furrow_future_result(futures[i], -1, "[iii]", &spans[i].began, &spans[i].ended,
                                     &spans[i].pid) == FURROW_OK;
+    }
+    if (sleeping) {
+        atomic_store(&sleeper.stop, true);
+        pthread_join(sleeper.thread, NULL);
+        bench_also(self, ".wakeup_max", sleeper.latest_us, "us");
     }
     if (good) {
         tell_gaps(self, spans, count, from, round_trip_ns, &longest_us);
