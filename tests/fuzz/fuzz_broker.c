@@ -33,6 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct told {
     uint32_t submits, ends;
     uint32_t cancelled_at; /* the count of submits when it was cancelled last */
+    bool cancelling;       /* a CANCEL has no verdict yet */
+    bool muddled; /* it was submitted again meanwhile: whose the verdict is can't be told */
 };
 
 struct lease {
@@ -93,7 +95,7 @@ static void hear_run(struct peer *worker, const struct wire_entry *entry) {
     BASE_ASSERT(fuzz_set_add(&world.leases, entry->values[0])); /* never used before */
     /* What was cancelled never runs. A client that began anew uses its ids again, as no real one does:
      * an old task of that name may still be on its way. */
-    if (told != NULL && told->cancelled_at > 0 && client->streams == 1) {
+    if (told != NULL && told->cancelled_at > 0 && !told->muddled && client->streams == 1) {
         BASE_ASSERT(told->submits > told->cancelled_at);
     }
     worker->leases[worker->lease_count++ % LEASES] =
@@ -113,6 +115,17 @@ static void hear_end(struct peer *client, uint64_t id, bool cancelled) {
     }
 }
 
+static void hear_verdict(struct peer *client, uint64_t id, bool cancelled) {
+    struct told *told = told_of(client, id);
+
+    if (told != NULL) {
+        told->cancelling = false;
+    }
+    if (cancelled) {
+        hear_end(client, id, true);
+    }
+}
+
 static void hear_entry(struct peer *peer, enum wire_type type, const struct wire_entry *entry) {
     switch (type) {
     case WIRE_RUN:
@@ -123,9 +136,7 @@ static void hear_entry(struct peer *peer, enum wire_type type, const struct wire
         hear_end(peer, entry->values[0], false);
         break;
     case WIRE_VERDICTS:
-        if (entry->key[0] != 0) {
-            hear_end(peer, entry->values[0], true);
-        }
+        hear_verdict(peer, entry->values[0], entry->key[0] != 0);
         break;
     default:
         break;
@@ -342,22 +353,26 @@ static void send_raw(struct peer *peer, struct wire_message *message, bool hello
     }
 }
 
-/* Counts what a message submits, if it can be read at all. */
-static void count_submits(struct peer *client, const struct wire_message *message) {
+/* Takes note of what a message submits and cancels, if it can be read at all. */
+static void note_sent(struct peer *client, const struct wire_message *message) {
     struct wire_envelope envelope;
     struct wire_batch batch;
     struct wire_entry entry;
     struct wire_fault fault;
 
-    if (!wire_open(message, &envelope, &fault) || envelope.type != WIRE_SUBMIT ||
+    if (!wire_open(message, &envelope, &fault) ||
+        (envelope.type != WIRE_SUBMIT && envelope.type != WIRE_CANCEL) ||
         !wire_batch_open(&batch, message, &fault)) {
         return;
     }
     while (wire_batch_next(&batch, &entry)) {
         struct told *told = told_of(client, entry.values[0]);
 
-        if (told != NULL) {
+        if (told != NULL && envelope.type == WIRE_SUBMIT) {
             told->submits++;
+            told->muddled = told->muddled || told->cancelling;
+        } else if (told != NULL) {
+            told->cancelling = true;
         }
     }
 }
@@ -376,7 +391,7 @@ static void send(struct fuzz_input *in, struct peer *peer, struct wire_message *
         send_raw(peer, message, false);
         return;
     }
-    count_submits(peer, message);
+    note_sent(peer, message);
     if ((how & 0x40) != 0) { /* not what the link would make of it */
         fuzz_forge(message, fuzz_number(in, peer->link.sent + 1),
                    fuzz_number(in, peer->link.received));
@@ -651,7 +666,7 @@ static void general(struct fuzz_input *in, struct peer *peer, uint8_t how) {
     case 5:
         message = fuzz_message(in);
         if (message != NULL) {
-            count_submits(peer, message);
+            note_sent(peer, message);
             if ((how & 0x80) == 0) {
                 fuzz_forge(message, peer->link.sent + 1, peer->link.received);
             }
