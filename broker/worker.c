@@ -16,7 +16,7 @@
 #include "broker/task.h"
 #include "broker/timer.h"
 
-#define HORIZON_MIN_NS (1 * BROKER_MS)
+#define HORIZON_MIN_NS (3 * BROKER_MS)
 #define HORIZON_MAX_NS (200 * BROKER_MS)
 /* The least while clients compete, since the next one's tasks stand behind what was sent ahead. */
 #define HORIZON_CROWDED_NS (250 * UINT64_C(1000))
