@@ -52,8 +52,8 @@ static struct block *block_new(void) {
     return block;
 }
 
-/* Has the system back a piece that is about to be used for the first time. If it can't, the pages come one
- * by one when they are touched. */
+/* Has the system back a piece that is about to be used for the first time. If it can't, the pages come
+ * one by one when they are touched. */
 static void populate(uint8_t *piece, size_t bytes) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = ((uintptr_t)piece + page - 1) & ~(uintptr_t)(page - 1);

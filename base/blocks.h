@@ -1,10 +1,10 @@
-/* Memory in blocks of 2 MiB. Pieces of one size are cut from them; a block goes back to the system when its
- * last piece is given back (one is kept spare). One thread at a time.
+/* Memory in blocks of 2 MiB. Pieces of one size are cut from them; a block goes back to the system when
+ * its last piece is given back (one is kept spare). One thread at a time.
  *
  * The first touch of fresh memory costs far more than its use. So when a piece is taken for the first
  * time, the system is asked for all of its pages at once. Huge pages would be fewer still, but each
- * stops its thread for as long as 2 MiB take to clear, and where a hypervisor has to find the memory first
- * that was measured to be 5 ms: too long for a broker that others wait for. */
+ * stops its thread for as long as 2 MiB take to clear, and where a hypervisor has to find the memory
+ * first that was measured to be 5 ms: too long for a broker that others wait for. */
 #ifndef BASE_BLOCKS_H
 #define BASE_BLOCKS_H
 
@@ -24,8 +24,8 @@ struct base_blocks {
     uint32_t pieces;         /* a block */
 };
 
-/* base_blocks_init allocates nothing. All takes must ask for the same number of bytes, at most a quarter
- * of a block. */
+/* base_blocks_init allocates nothing. All takes must ask for the same number of bytes, at most a
+ * quarter of a block. */
 void base_blocks_init(struct base_blocks *blocks);
 
 /* base_blocks_fini gives back what is left; all pieces must have been given back. */

@@ -209,8 +209,7 @@ static void smooth_rtt(struct broker_worker *worker, uint64_t rtt_ns) {
 
 /* The round trip is measured when the worker was empty: then nothing waited there. What waited on the way,
  * because this broker or that worker had much to do, is no part of it: so it is the least of what was
- * measured in this window or the one before, as in BBR (draft-cardwell-iccrg-bbr-congestion-control,
- * 4.1.2). */
+ * measured in this window or the one before, as BBR's min_rtt (draft-cardwell-iccrg-bbr-congestion-control). */
 static void measure_rtt(struct broker_core *core, struct broker_worker *worker, uint64_t run_ns) {
     uint64_t elapsed_ns = core->now_ns - worker->probe_ns;
     uint64_t rtt_ns = elapsed_ns > run_ns ? elapsed_ns - run_ns : 1;

@@ -134,7 +134,8 @@ static inline bool future_done(const furrow_future *future) {
 
 /* Between begin and end, wakes that this thread's resolves owe are put off until the end (or until
  * there are many), so that a thread that waits for a row of futures wakes once for all of them.
- * Callbacks are not put off, unless they are to be run by another thread. Not nested; nothing in between may block for long. */
+ * Callbacks are not put off, unless they are to be run by another thread. Not nested; nothing in
+ * between may block for long. */
 #define FUTURE_BATCH_OWED 64
 struct future_later_list;
 struct future_batch {
