@@ -47,6 +47,16 @@ static void list_append(struct base_pool_list *list, struct base_work *first,
     list->count += count;
 }
 
+static void list_prepend(struct base_pool_list *list, struct base_work *first,
+                         struct base_work *last, size_t count) {
+    last->next = list->first;
+    if (list->first == NULL) {
+        list->last = last;
+    }
+    list->first = first;
+    list->count += count;
+}
+
 static struct base_work *list_pop(struct base_pool_list *list) {
     struct base_work *work = list->first;
 
@@ -64,12 +74,7 @@ int base_pool_put_ahead(struct base_pool *pool, struct base_work *first, struct 
     if (is_mark(head)) {
         return refusal(head);
     }
-    last->next = pool->ready.first;
-    if (pool->ready.first == NULL) {
-        pool->ready.last = last;
-    }
-    pool->ready.first = first;
-    pool->ready.count += count;
+    list_prepend(&pool->ready, first, last, count);
     return 0;
 }
 
@@ -185,13 +190,7 @@ static void batch_return(struct base_pool *pool, struct base_pool_batch *batch) 
     while (count > 0) {
         struct base_work *work = works[--count];
 
-        work->next = pool->ready.first;
-        if (pool->ready.first == NULL) {
-            work->next = NULL;
-            pool->ready.last = work;
-        }
-        pool->ready.first = work;
-        pool->ready.count++;
+        list_prepend(&pool->ready, work, work, 1);
     }
 }
 
