@@ -126,8 +126,9 @@ static inline bool result_short(struct broker_core *core, struct broker_worker *
     page = broker_slot_page(&client->slots, task->id);
     BASE_ASSERT(page != NULL);
     if (BASE_UNLIKELY(page->live == 1 || client->outcomes == NULL) ||
-        BASE_UNLIKELY(wire_writer_put(client->outcomes, &key, &task->id, entry->data, entry->size,
-                                      entry->large) != WIRE_PUT_OK)) {
+        BASE_UNLIKELY(wire_writer_put_quick(
+                          client->outcomes, (struct wire_shape)WIRE_SHAPE_OUTCOMES, &key, &task->id,
+                          entry->data, entry->size, entry->large) != WIRE_PUT_OK)) {
         return false;
     }
     if (BASE_UNLIKELY(task->class != run->class)) {
@@ -172,7 +173,8 @@ enum broker_handled broker_on_results(struct broker_core *core, struct broker_se
     }
     core->taken_in += batch.entry_count;
     run.mean_ns = batch.entry_count == 0 ? 0 : batch.extra[0] / batch.entry_count;
-    while (handled == BROKER_DONE && wire_batch_next(&batch, &entry)) {
+    while (handled == BROKER_DONE &&
+           wire_batch_next_quick(&batch, (struct wire_shape)WIRE_SHAPE_RESULTS, &entry)) {
         struct broker_task *task = broker_worker_task(core, worker, entry.values[0]);
 
         if (BASE_UNLIKELY(task == NULL)) {

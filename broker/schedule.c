@@ -110,8 +110,9 @@ static inline bool run_put(struct broker_core *core, struct broker_worker *worke
     const uint64_t entry[] = {lease, task->id, task->attempt};
 
     if (BASE_LIKELY(worker->runs != NULL && task->size <= BROKER_INLINE_BYTES) &&
-        BASE_LIKELY(wire_writer_put(worker->runs, key, entry, task->payload.bytes, task->size,
-                                    NULL) == WIRE_PUT_OK)) {
+        BASE_LIKELY(wire_writer_put_quick(worker->runs, (struct wire_shape)WIRE_SHAPE_RUN, key,
+                                          entry, task->payload.bytes, task->size,
+                                          NULL) == WIRE_PUT_OK)) {
         return true;
     }
     return broker_session_put(core, &worker->session, &worker->runs, WIRE_RUN, key, entry,

@@ -247,7 +247,9 @@ static enum broker_handled submit_all(struct broker_core *core, struct broker_cl
     struct wire_entry entry;
     bool plain = false, checked = false;
 
-    for (*count = 0; handled == BROKER_DONE && wire_batch_next(batch, &entry); ++*count) {
+    for (*count = 0; handled == BROKER_DONE &&
+                     wire_batch_next_quick(batch, (struct wire_shape)WIRE_SHAPE_SUBMIT, &entry);
+         ++*count) {
         if (BASE_UNLIKELY(entry.new_group)) {
             count_run(core, &run);
             run.class = broker_class_of(client, entry.key[0]);

@@ -55,14 +55,15 @@ static enum wire_put put(struct client_core *core, uint64_t now_ns,
         task->class_index, task->attempt,
         wire_past((task->flags & CLIENT_TASK_RESENT) != 0, waited_ms(core, now_ns, task))};
     enum wire_put status =
-        wire_writer_put(core->submits, key, &task->id, task->data, task->size, task->large);
+        wire_writer_put_quick(core->submits, (struct wire_shape)WIRE_SHAPE_SUBMIT, key, &task->id,
+                              task->data, task->size, task->large);
 
     if (BASE_UNLIKELY(status == WIRE_PUT_FULL)) {
         if (!finish_batch(core, now_ns)) {
             return WIRE_PUT_NOMEM;
         }
-        status =
-            wire_writer_put(core->submits, key, &task->id, task->data, task->size, task->large);
+        status = wire_writer_put_quick(core->submits, (struct wire_shape)WIRE_SHAPE_SUBMIT, key,
+                                       &task->id, task->data, task->size, task->large);
         BASE_ASSERT(status != WIRE_PUT_FULL);
     }
     return status;
@@ -225,7 +226,7 @@ void client_tasks_outcomes(struct client_core *core, struct wire_batch *batch) {
     struct wire_entry entry;
 
     take_credit(core, batch);
-    while (wire_batch_next(batch, &entry)) {
+    while (wire_batch_next_quick(batch, (struct wire_shape)WIRE_SHAPE_OUTCOMES, &entry)) {
         struct client_task *task = client_slot_find(&core->slots, entry.values[0]);
         struct client_action *action;
 

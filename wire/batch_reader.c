@@ -1,3 +1,4 @@
+#include "wire/batch.h"
 #include "wire/fault.h"
 #include "wire/reader.h"
 #include "wire/shape.h"
@@ -66,29 +67,87 @@ static bool check_large(struct check *check, uint64_t size) {
     return true;
 }
 
+/* Reads an integer in one of the forms that we write ourselves, with room for 9 bytes behind `at`. NULL:
+ * it has another form. */
+static inline const uint8_t *quick_uint(const uint8_t *at, uint64_t *value) {
+    if (*at < 0x80) {
+        *value = *at;
+        return at + 1;
+    }
+    switch (*at) {
+    case 0xcf:
+        *value = wire_load64(at + 1);
+        return at + 9;
+    case 0xce:
+        *value = wire_load32(at + 1);
+        return at + 5;
+    case 0xcd:
+        *value = wire_load16(at + 1);
+        return at + 3;
+    case 0xcc:
+        *value = at[1];
+        return at + 2;
+    default:
+        return NULL;
+    }
+}
+
+/* Checks an entry with a small payload, whose bytes are all there even if it is as long as can be. NULL:
+ * it has to be read with more care, or is wrong. */
+static inline const uint8_t *quick_entry(const struct check *check, const uint8_t *at,
+                                         const unsigned integers, const bool payload,
+                                         uint64_t *size) {
+    const struct wire_field *fields = check->layout->entry;
+    uint64_t value;
+    for (unsigned j = 0; j < integers; j++) {
+        at = quick_uint(at, &value);
+        if (at == NULL || value < fields[j].min || value > fields[j].max) {
+            return NULL;
+        }
+    }
+    if (payload) {
+        at = quick_uint(at, size);
+        return at == NULL || *size >= WIRE_LARGE_BYTES_MIN ? NULL : at;
+    }
+    return at;
+}
+
+static bool careful_entry(struct check *check, unsigned integers, bool payload) {
+    static const struct wire_field size_field = {"size", 0, UINT64_MAX};
+    uint64_t value;
+    for (unsigned j = 0; j < integers; j++) {
+        if (!read_field(check, &check->layout->entry[j], &value)) {
+            return false;
+        }
+    }
+    if (!payload) {
+        return true;
+    }
+    if (!read_field(check, &size_field, &value)) {
+        return false;
+    }
+    if (value >= WIRE_LARGE_BYTES_MIN) {
+        return check_large(check, value);
+    }
+    check->small_bytes += value;
+    return true;
+}
+
 /* Inlined for each shape, so that its counts are constants. */
 static inline __attribute__((always_inline)) bool check_entries(struct check *check, uint32_t count,
                                                                 const unsigned integers,
                                                                 const bool payload) {
-    static const struct wire_field size_field = {"size", 0, UINT64_MAX};
-    const struct wire_field *fields = check->layout->entry;
+    const size_t most = (integers + (payload ? 1u : 0u)) * WIRE_UINT_BYTES_MAX;
     for (uint32_t i = 0; i < count; i++) {
-        for (unsigned j = 0; j < integers; j++) {
-            uint64_t value;
-            if (!read_field(check, &fields[j], &value)) {
-                return false;
-            }
-        }
-        if (payload) {
-            uint64_t size;
-            if (!read_field(check, &size_field, &size)) {
-                return false;
-            }
-            if (BASE_LIKELY(size < WIRE_LARGE_BYTES_MIN)) {
-                check->small_bytes += size;
-            } else if (!check_large(check, size)) {
-                return false;
-            }
+        uint64_t size = 0;
+        const uint8_t *next = wire_left(&check->in) < most
+                                  ? NULL
+                                  : quick_entry(check, check->in.at, integers, payload, &size);
+        if (BASE_LIKELY(next != NULL)) {
+            check->in.at = next;
+            check->small_bytes += size;
+        } else if (!careful_entry(check, integers, payload)) {
+            return false;
         }
     }
     return true;
@@ -231,66 +290,55 @@ bool wire_batch_open(struct wire_batch *batch, const struct wire_message *messag
     batch->groups_left = group_count;
     batch->entries_left = 0;
     batch->next_large = 2;
-    batch->payload_at = 0;
+    batch->payload_at = message->frames[1]->data;
     return true;
 }
 
 /* From here on the bytes are known to be right. */
 
-static inline uint64_t next_uint(struct wire_reader *in) {
+static struct wire_reader reader_of(const struct wire_batch *batch) {
+    const struct wire_blob *header = batch->message->frames[0];
+    return (struct wire_reader){batch->at, header->data + header->size};
+}
+
+uint64_t wire_batch_uint_slow(struct wire_batch *batch) {
+    struct wire_reader in = reader_of(batch);
     uint64_t value = 0;
-    bool read = wire_read_uint(in, &value);
+    bool read = wire_read_uint(&in, &value);
     BASE_ASSERT(read);
+    batch->at = in.at;
     return value;
 }
 
-static void next_group(struct wire_batch *batch, struct wire_reader *in) {
-    const struct wire_shape *shape = batch->shape;
-    uint32_t fields = 0, integers = 0;
-    bool read = wire_read_array(in, &fields);
-    for (unsigned i = 0; i < shape->key; i++) {
-        batch->key[i] = next_uint(in);
-    }
-    read = wire_read_array(in, &integers) && read;
-    BASE_ASSERT(read && integers > 0);
-    batch->entries_left = integers / (shape->entry + (shape->payload ? 1u : 0u));
-    batch->groups_left--;
+static uint32_t next_array(struct wire_batch *batch) {
+    struct wire_reader in = reader_of(batch);
+    uint32_t count = 0;
+    bool read = wire_read_array(&in, &count);
+    BASE_ASSERT(read && count > 0);
+    batch->at = in.at;
+    return count;
 }
 
-static inline void next_payload(struct wire_batch *batch, struct wire_entry *entry, uint64_t size) {
-    struct wire_blob *const *frames = batch->message->frames;
-    entry->size = (size_t)size;
-    if (BASE_LIKELY(size < WIRE_LARGE_BYTES_MIN)) {
-        entry->large = NULL;
-        entry->data = frames[1]->data + batch->payload_at;
-        batch->payload_at += (size_t)size;
-        BASE_ASSERT(batch->payload_at <= frames[1]->size);
-    } else {
-        BASE_ASSERT(batch->next_large < batch->message->frame_count);
-        entry->large = frames[batch->next_large++];
-        entry->data = entry->large->data;
+bool wire_batch_next_group(struct wire_batch *batch) {
+    const struct wire_shape *shape = batch->shape;
+    if (batch->groups_left == 0) {
+        return false;
     }
+    next_array(batch);
+    for (unsigned i = 0; i < shape->key; i++) {
+        batch->key[i] = wire_batch_uint(batch);
+    }
+    batch->entries_left = next_array(batch) / (shape->entry + (shape->payload ? 1u : 0u));
+    batch->groups_left--;
+    return true;
+}
+
+void wire_batch_next_large(struct wire_batch *batch, struct wire_entry *entry) {
+    BASE_ASSERT(batch->next_large < batch->message->frame_count);
+    entry->large = batch->message->frames[batch->next_large++];
+    entry->data = entry->large->data;
 }
 
 bool wire_batch_next(struct wire_batch *batch, struct wire_entry *entry) {
-    const struct wire_shape *shape = batch->shape;
-    const struct wire_blob *header = batch->message->frames[0];
-    struct wire_reader in = {batch->at, header->data + header->size};
-    entry->new_group = batch->entries_left == 0;
-    if (entry->new_group) {
-        if (batch->groups_left == 0) {
-            return false;
-        }
-        next_group(batch, &in);
-    }
-    entry->key = batch->key;
-    entry->values[0] = next_uint(&in);
-    if (shape->entry > 1) {
-        entry->values[1] = next_uint(&in);
-        entry->values[2] = next_uint(&in);
-    }
-    next_payload(batch, entry, shape->payload ? next_uint(&in) : 0);
-    batch->entries_left--;
-    batch->at = in.at;
-    return true;
+    return wire_batch_next_quick(batch, *batch->shape, entry);
 }

@@ -124,7 +124,10 @@ static bool close_batch(struct worker_core *core, struct wire_writer *writer) {
 
 bool worker_put(struct worker_core *core, struct wire_writer *writer, uint64_t key, uint64_t lease,
                 const void *data, size_t size, struct wire_blob *large) {
-    enum wire_put put = wire_writer_put(writer, &key, &lease, data, size, large);
+    enum wire_put put = writer == core->results
+                            ? wire_writer_put_quick(writer, (struct wire_shape)WIRE_SHAPE_RESULTS,
+                                                    &key, &lease, data, size, large)
+                            : wire_writer_put(writer, &key, &lease, data, size, large);
 
     if (BASE_UNLIKELY(put == WIRE_PUT_FULL) && close_batch(core, writer)) {
         put = wire_writer_put(writer, &key, &lease, data, size, large);

@@ -214,7 +214,7 @@ static bool tasks_make(struct worker_core *core, struct wire_batch *batch,
     struct wire_entry entry;
 
     core->runs++;
-    while (good && wire_batch_next(batch, &entry)) {
+    while (good && wire_batch_next_quick(batch, (struct wire_shape)WIRE_SHAPE_RUN, &entry)) {
         if (entry.new_group) {
             if (guest != NULL) {
                 worker_guest_leave(core, guest);
