@@ -22,7 +22,7 @@
 #include "wire/limits.h"
 
 #define WORKER_GROUP_NS      UINT64_C(100000)
-#define WORKER_GROUP_HELD_NS UINT64_C(300000)
+#define WORKER_GROUP_HELD_NS UINT64_C(700000)
 #define WORKER_GROUP_BYTES   ((size_t)256 << 10)
 /* No-ops are not cut into smaller groups than what a worker may hold. */
 #define WORKER_GROUP_MAX WIRE_WORKER_LEASES_MAX
