@@ -247,27 +247,32 @@ static bool is_running(const struct wire_child_died *died, uint64_t lease) {
     return false;
 }
 
-static bool runs_for(struct broker_core *core, struct broker_worker *worker,
-                     const struct wire_child_died *died, const struct broker_client *client) {
+/* The client whose tasks alone were running; NULL: there is none. */
+static const struct broker_client *only_client(struct broker_core *core,
+                                               struct broker_worker *worker,
+                                               const struct wire_child_died *died) {
+    const struct broker_client *client = NULL;
+
     for (uint32_t i = 0; i < died->running_count; i++) {
         const struct broker_task *task = broker_worker_task(core, worker, died->running[i]);
 
-        if (task != NULL && task->class != NULL && task->class->client == client) {
-            return true;
+        if (task == NULL || task->class == NULL ||
+            (client != NULL && task->class->client != client)) {
+            return NULL;
         }
+        client = task->class->client;
     }
-    return false;
+    return client;
 }
 
-/* A worker begins its tasks in order, but for those of a client that has nothing else there, which go
- * ahead. So if all of its threads were busy, then of what came after the newest of their tasks nothing had
- * begun of those clients that had a task running all the while. */
+/* A worker begins the tasks of one client in order. So if all of its threads were busy with tasks of one,
+ * then of that client nothing had begun that came after the newest of them. Of other clients nothing is
+ * known: theirs may have gone ahead of what was running, and be over. */
 static void mark_unstarted(struct broker_core *core, struct broker_worker *worker,
                            const struct wire_child_died *died) {
-    const struct broker_client *client = NULL;
-    bool runs = false;
+    const struct broker_client *client = only_client(core, worker, died);
 
-    if (died->running_count < worker->slots) {
+    if (died->running_count < worker->slots || client == NULL) {
         return;
     }
     for (struct base_node *node = base_list_last(&worker->leases); node != NULL;
@@ -277,14 +282,7 @@ static void mark_unstarted(struct broker_core *core, struct broker_worker *worke
         if (is_running(died, broker_task_lease(task))) {
             return;
         }
-        if (task->class == NULL) {
-            continue;
-        }
-        if (task->class->client != client) {
-            client = task->class->client;
-            runs = runs_for(core, worker, died, client);
-        }
-        if (runs) {
+        if (task->class != NULL && task->class->client == client) {
             task->flags |= BROKER_TASK_UNSTARTED;
         }
     }

@@ -466,6 +466,30 @@ static void at_most_once_is_lost_if_it_may_have_gone_ahead(void **state) {
     assert_int_equal(world_stats(world).tasks_queued, 2); /* these had to wait */
 }
 
+/* Both of the other client's may have gone ahead of the last of the first one's: one of them still runs,
+ * as does that, and the other one is done, its value lost. */
+static void at_most_once_is_lost_if_it_may_have_gone_ahead_with_others(void **state) {
+    struct world *world = *state;
+    struct peer *client, *guest, *worker, *supervisor;
+    uint64_t leases[3], running[2];
+
+    world_begin(world);
+    client = once_client(world);
+    guest = once_client(world);
+    supervisor = supervisor_join(world);
+    worker = worker_join(world, 2, "f", "");
+    lease_three(client, worker, leases);
+    submit_many(guest, 0, 7, 2);
+    world_flush(world);
+    running[0] = leases[2];
+    running[1] = expect_run(worker, 7);
+    expect_run(worker, 8);
+    child_died(supervisor, worker, 9, false, running, 2);
+    world_pass(world, 20 * WORLD_MS);
+    expect_outcome(guest, 8, WIRE_KIND_LOST);
+    assert_int_equal(world_stats(world).tasks_queued, 0);
+}
+
 /* -------------------------------------------------------- cancel meets a death */
 
 static void cancel_of_what_waited_at_a_dead_worker_says_yes(void **state) {
@@ -527,6 +551,7 @@ int main(void) {
         TEST(at_most_once_runs_later_if_it_had_certainly_not_begun),
         TEST(at_most_once_is_lost_if_it_may_have_run),
         TEST(at_most_once_is_lost_if_it_may_have_gone_ahead),
+        TEST(at_most_once_is_lost_if_it_may_have_gone_ahead_with_others),
         TEST(cancel_of_what_waited_at_a_dead_worker_says_yes),
         TEST(cancel_of_a_task_that_has_run_before_says_no),
     };
