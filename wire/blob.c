@@ -138,20 +138,7 @@ struct wire_message *wire_message_new(struct wire_blob **frames, uint32_t frame_
     return &block->message;
 }
 
-struct wire_message *wire_message_ref(struct wire_message *message) {
-    BASE_ASSERT(message->refs > 0 && message->refs < UINT32_MAX);
-    message->refs++;
-    return message;
-}
-
-void wire_message_unref(struct wire_message *message) {
-    if (message == NULL) {
-        return;
-    }
-    BASE_ASSERT(message->refs > 0);
-    if (--message->refs > 0) {
-        return;
-    }
+void wire_message_free(struct wire_message *message) {
     for (uint32_t i = 0; i < message->frame_count; i++) {
         wire_blob_unref(message->frames[i]);
     }

@@ -2,6 +2,7 @@
 #ifndef WIRE_BLOB_H
 #define WIRE_BLOB_H
 
+#include "base/assert.h"
 #include "wire/limits.h"
 
 #include <stdatomic.h>
@@ -36,8 +37,28 @@ struct wire_message {
 /* wire_message_new takes over the references in `frames` on success; frame_count is at most
  * WIRE_FRAMES_MAX (refuse a longer message before). NULL: no memory. */
 struct wire_message *wire_message_new(struct wire_blob **frames, uint32_t frame_count);
-struct wire_message *wire_message_ref(struct wire_message *message);
-void wire_message_unref(struct wire_message *message); /* NULL is fine */
 size_t wire_message_bytes(const struct wire_message *message);
+/* wire_message_free is what wire_message_unref does when it was the last one. */
+void wire_message_free(struct wire_message *message);
+
+/* wire_message_ref_times takes `count` references. */
+static inline void wire_message_ref_times(struct wire_message *message, uint32_t count) {
+    BASE_ASSERT(message->refs > 0 && message->refs <= UINT32_MAX - count);
+    message->refs += count;
+}
+
+static inline struct wire_message *wire_message_ref(struct wire_message *message) {
+    wire_message_ref_times(message, 1);
+    return message;
+}
+
+static inline void wire_message_unref(struct wire_message *message) { /* NULL is fine */
+    if (message != NULL) {
+        BASE_ASSERT(message->refs > 0);
+        if (--message->refs == 0) {
+            wire_message_free(message);
+        }
+    }
+}
 
 #endif

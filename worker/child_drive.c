@@ -21,10 +21,14 @@ static void todo_set(struct worker_process *process, unsigned position, struct w
     atomic_store_explicit(&process->todo[position & (WORKER_RING - 1)], task, memory_order_relaxed);
 }
 
-static void todo_put(struct worker_process *process, struct base_work *work) {
-    for (; work != NULL; work = work->next) {
-        todo_set(process, process->todo_end++, worker_task_of((struct worker_run *)(void *)work));
+static void todo_put(struct worker_process *process, struct worker_task *const *tasks,
+                     uint32_t count) {
+    unsigned end = process->todo_end;
+
+    for (uint32_t i = 0; i < count; i++) {
+        todo_set(process, end + i, tasks[i]);
     }
+    process->todo_end = end + count;
 }
 
 /* Tasks in todo. The driver, of a lane that is not in a group. */
@@ -48,7 +52,8 @@ static struct worker_task *todo_take(struct worker_process *process, unsigned en
 }
 
 /* Puts tasks in front of those that are there. */
-static void todo_put_ahead(struct worker_process *process, struct base_work *work, uint32_t count) {
+static void todo_put_ahead(struct worker_process *process, struct worker_task *const *tasks,
+                           uint32_t count) {
     unsigned next = process->todo_end - todo_count(process);
 
     for (unsigned from = process->todo_end; from != next; from--) {
@@ -56,8 +61,15 @@ static void todo_put_ahead(struct worker_process *process, struct base_work *wor
     }
     process->todo_end += count;
     process->todo_ahead += count;
+    for (uint32_t i = 0; i < count; i++) {
+        todo_set(process, next + i, tasks[i]);
+    }
+}
+
+/* Puts back at the end what the pool has had. */
+static void todo_put_works(struct worker_process *process, struct base_work *work) {
     for (; work != NULL; work = work->next) {
-        todo_set(process, next++, worker_task_of((struct worker_run *)(void *)work));
+        todo_set(process, process->todo_end++, worker_task_of((struct worker_run *)(void *)work));
     }
 }
 
@@ -86,17 +98,27 @@ static void todo_to_pool(struct worker_process *process) {
     }
 }
 
-void worker_drive_start(struct worker_process *process, struct base_work *first,
-                        struct base_work *last, uint32_t count, bool ahead) {
+static void tasks_to_pool(struct worker_process *process, struct worker_task *const *tasks,
+                          uint32_t count, bool ahead) {
+    for (uint32_t i = 0; i < count; i++) {
+        worker_run_of(tasks[i])->work.next =
+            i + 1 < count ? &worker_run_of(tasks[i + 1])->work : NULL;
+    }
+    to_pool(process, &worker_run_of(tasks[0])->work, &worker_run_of(tasks[count - 1])->work, count,
+            ahead);
+}
+
+void worker_drive_start(struct worker_process *process, struct worker_task *const *tasks,
+                        uint32_t count, bool ahead) {
     if (!process->joining && atomic_load(&process->drive) == WORKER_DRIVE_MAIN) {
-        to_pool(process, first, last, count, ahead);
+        tasks_to_pool(process, tasks, count, ahead);
         return;
     }
     BASE_ASSERT(todo_count(process) + count <= WORKER_RING);
     if (ahead) {
-        todo_put_ahead(process, first, count);
+        todo_put_ahead(process, tasks, count);
     } else {
-        todo_put(process, first);
+        todo_put(process, tasks, count);
     }
 }
 
@@ -188,7 +210,7 @@ bool worker_drive_give(struct worker_process *process) {
         if (!process->joining && process->long_count == 0 && process->mean_ns < WORKER_SHORT_NS &&
             process->mean_ns > 0) {
             process->joining = true;
-            todo_put(process, base_pool_withdraw(process->pool, NULL, NULL));
+            todo_put_works(process, base_pool_withdraw(process->pool, NULL, NULL));
         }
         return false;
     }

@@ -91,15 +91,7 @@ static inline void keep(struct worker_process *process, struct worker_lane *lane
     }
 }
 
-void worker_outcome(struct worker_run *run, struct worker_event *event) {
-    event->kind = (enum wire_kind)run->kind;
-    event->size = (size_t)run->size;
-    event->data = run->kept == WORKER_KEPT_INLINE ? run->bytes : run->data;
-    event->large =
-        run->kept == WORKER_KEPT_BLOB && run->size >= WIRE_LARGE_BYTES_MIN ? run->blob : NULL;
-}
-
-void worker_outcome_release(struct worker_run *run) {
+void worker_kept_release(const struct worker_run *run) {
     switch ((enum worker_kept)run->kept) {
     case WORKER_KEPT_INLINE:
     case WORKER_KEPT_STATIC:

@@ -79,13 +79,16 @@ static void leave(struct worker_process *process, const struct worker_action *ac
     }
 }
 
-/* Carries out one action but START and WITHDRAW, which are collected. */
+/* Carries out one action but WITHDRAW, all of which are collected. */
 static void carry_out(struct worker_process *process, const struct worker_action *action) {
     switch (action->type) {
     case WORKER_SEND:
         worker_dealer_send(&process->dealer, action->message);
         break;
     case WORKER_START:
+        process->in_pool += action->count;
+        worker_drive_start(process, action->tasks, action->count, action->ahead);
+        break;
     case WORKER_WITHDRAW:
         break;
     case WORKER_INTERRUPT:
@@ -110,35 +113,8 @@ static void carry_out(struct worker_process *process, const struct worker_action
     }
 }
 
-/* Tasks to start, in order. */
-struct starts {
-    struct base_work *first, *last;
-    uint32_t count;
-};
-
-static inline void starts_add(struct starts *starts, struct worker_task *task) {
-    struct base_work *work = &worker_run_of(task)->work;
-
-    if (starts->first == NULL) {
-        starts->first = work;
-    } else {
-        starts->last->next = work;
-    }
-    starts->last = work;
-    starts->count++;
-}
-
-static void start(struct worker_process *process, struct starts *starts, bool ahead) {
-    if (starts->count > 0) {
-        starts->last->next = NULL;
-        worker_drive_start(process, starts->first, starts->last, starts->count, ahead);
-        process->in_pool += starts->count;
-    }
-}
-
-/* Steps the core and does what it says. Tasks to start are started together. */
+/* Steps the core and does what it says. */
 static void step(struct worker_process *process, const struct worker_event *event) {
-    struct starts ahead = {0}, behind = {0};
     uint32_t withdraws = 0;
     const struct worker_action *actions;
     size_t count;
@@ -146,16 +122,12 @@ static void step(struct worker_process *process, const struct worker_event *even
     worker_step(process->core, process->now_ns, event);
     actions = worker_actions(process->core, &count);
     for (size_t i = 0; i < count; i++) {
-        if (BASE_LIKELY(actions[i].type == WORKER_START)) {
-            starts_add(actions[i].ahead ? &ahead : &behind, actions[i].task);
-        } else if (actions[i].type == WORKER_WITHDRAW) {
+        if (actions[i].type == WORKER_WITHDRAW) {
             withdraws++;
         } else {
             carry_out(process, &actions[i]);
         }
     }
-    start(process, &ahead, true);
-    start(process, &behind, false);
     if (withdraws > 0) {
         uint32_t noted = 0;
 
@@ -224,30 +196,51 @@ static uint64_t busy_since(struct worker_process *process) {
     return busy_ns - before_ns;
 }
 
-static void take_one(struct worker_process *process, struct worker_task *task,
-                     struct worker_event *event) {
-    struct worker_run *run = worker_run_of(task), far;
-
-    event->task = task;
-    worker_outcome(run, event);
-    process->in_pool--;
-    process->long_count -= run->reported;
-    if (BASE_LIKELY(run->kept == WORKER_KEPT_INLINE)) {
-        step(process, event);
-    } else {
-        far = *run; /* the step frees the task */
-        step(process, event);
-        worker_outcome_release(&far);
-    }
-    event->busy_ns = 0;
-}
-
+/* Tasks of which the core is told in one step. */
+#define TAKE_MAX 64u
 /* How far ahead the tasks of a ring are fetched: they were last written to by another processor. */
 #define AHEAD 6u
 
+/* Takes up to TAKE_MAX tasks from a lane that has finished some. */
+static void take_some(struct worker_process *process, struct worker_lane *lane, unsigned finished,
+                      uint64_t busy_ns) {
+    struct worker_outcome outcomes[TAKE_MAX];
+    struct worker_run far[TAKE_MAX]; /* copies: the step frees the tasks */
+    unsigned count = 0, far_count = 0;
+
+    for (; count < TAKE_MAX && lane->taken != finished; count++, lane->taken++) {
+        struct worker_outcome *outcome = &outcomes[count];
+        struct worker_run *run;
+
+        if (finished - lane->taken > AHEAD) {
+            __builtin_prefetch(lane->ring[(lane->taken + AHEAD) & (WORKER_RING - 1)]->shell, 1);
+        }
+        outcome->task = lane->ring[lane->taken & (WORKER_RING - 1)];
+        run = worker_run_of(outcome->task);
+        outcome->data = run->bytes;
+        outcome->size = (size_t)run->size;
+        outcome->large = NULL;
+        outcome->kind = (enum wire_kind)run->kind;
+        if (BASE_UNLIKELY(run->kept != WORKER_KEPT_INLINE)) {
+            outcome->data = run->data;
+            if (run->kept == WORKER_KEPT_BLOB && run->size >= WIRE_LARGE_BYTES_MIN) {
+                outcome->large = run->blob;
+            }
+            far[far_count++] = *run;
+        }
+        process->long_count -= run->reported;
+    }
+    process->in_pool -= count;
+    step(process,
+         &(struct worker_event){
+             .type = WORKER_FINISHED, .outcomes = outcomes, .count = count, .busy_ns = busy_ns});
+    while (far_count > 0) {
+        worker_kept_release(&far[--far_count]);
+    }
+}
+
 static bool take_finished(struct worker_process *process) {
-    struct worker_event event = {.type = WORKER_FINISHED};
-    uint64_t busy_ns = 0;
+    uint64_t busy_ns = 0, untold_ns = 0;
     unsigned count = 0;
 
     for (unsigned i = 0; i < process->settings.threads; i++) {
@@ -258,17 +251,12 @@ static bool take_finished(struct worker_process *process) {
             continue;
         }
         if (count == 0) {
-            busy_ns = event.busy_ns = busy_since(process);
+            busy_ns = untold_ns = busy_since(process);
         }
         count += finished - lane->taken;
         while (lane->taken != finished) {
-            struct worker_task *task = lane->ring[lane->taken & (WORKER_RING - 1)];
-
-            if (finished - lane->taken > AHEAD) {
-                __builtin_prefetch(lane->ring[(lane->taken + AHEAD) & (WORKER_RING - 1)]->shell, 1);
-            }
-            lane->taken++;
-            take_one(process, task, &event);
+            take_some(process, lane, finished, untold_ns);
+            untold_ns = 0;
         }
     }
     if (count > 0) {

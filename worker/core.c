@@ -55,7 +55,7 @@ struct worker_core *worker_core_new(const struct worker_config *config, uint64_t
     core->retry_ns = UINT64_MAX;
     link_dialer_init(&core->dialer, now_ns, config->seed);
     link_dialer_own(&core->dialer, &worker_link_owner, core, now_ns);
-    base_slab_init(&core->tasks, sizeof(struct worker_task), 0);
+    worker_store_init(core);
     base_slab_init(&core->limits, sizeof(struct worker_limit), 0);
     base_map_init(&core->guests, config->seed, config->session.low);
     base_heap_init(&core->timers);
@@ -88,8 +88,10 @@ void worker_core_free(struct worker_core *core) {
     wire_writer_free(core->returned);
     wire_writer_free(core->running);
     base_heap_fini(&core->timers);
-    base_slab_fini(&core->tasks);
+    worker_store_fini(core);
     base_slab_fini(&core->limits);
+    free(core->ahead.tasks);
+    free(core->behind.tasks);
     free(core->done);
     link_dialer_fini(&core->dialer);
     base_buffer_fini(&core->no_memory);

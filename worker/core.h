@@ -32,32 +32,43 @@ void worker_core_free(struct worker_core *core);
 
 struct worker_limit;
 
-/* A task that this worker holds. The core makes and frees it (from a slab: no malloc a task); the
- * shell runs it. Two cache lines: the first is only read while the task runs, the second is mostly the
- * shell's. */
+/* A task that this worker holds. The core makes and frees it (from blocks: no malloc a task); the
+ * shell runs it. Two cache lines: the first is only read while the task runs, the second is the shell's. */
 struct worker_task {
     uint64_t lease;
     uint64_t id;                        /* the client's */
     const struct wire_session *session; /* likewise; as long as the task */
     const uint8_t *data;                /* arguments; as long as the task */
-    struct wire_message *message;       /* the core's: keeps data alive */
+    union {
+        struct wire_message *message; /* the core's: keeps data alive */
+        struct worker_task *free;     /* the core's, too: the next of those that are no task */
+    };
     uint32_t size;
-    uint32_t position; /* the core's */
-    uint32_t arrival;  /* likewise */
+    uint32_t arrival;  /* the core's */
     uint16_t function; /* position in the config's list */
     uint16_t attempt;
     uint8_t flags; /* enum wire_task_flag */
-    uint8_t state; /* the core's, and all below but `shell` */
+    uint8_t state; /* the core's, as is what follows but `shell` */
     uint8_t marks;
-    uint64_t shell[7]; /* the shell's: pool node, cancel flag, ...; zeroed when the task is made */
     struct worker_limit *limit;
+    /* The shell's: pool node, cancel flag, ...; zeroed when the task is made. */
+    _Alignas(64) uint64_t shell[8];
 };
-/* WORKER_START gives a task to the shell. WORKER_FINISHED, or WORKER_WITHDRAWN with `withdrawn`, gives
- * it back: exactly one of them, once. */
+/* WORKER_START gives tasks to the shell. WORKER_FINISHED, or WORKER_WITHDRAWN with `withdrawn`, gives
+ * each of them back: exactly one of them, once. */
+
+/* What a task has come to. */
+struct worker_outcome {
+    struct worker_task *task;
+    const void *data; /* borrowed for the step */
+    size_t size;
+    struct wire_blob *large; /* the same bytes, if they are a blob already; or NULL */
+    enum wire_kind kind;
+};
 
 enum worker_event_type {
     WORKER_RECEIVE,   /* a message from the broker */
-    WORKER_FINISHED,  /* the pool ran a task: kind, data; the core frees the task */
+    WORKER_FINISHED,  /* the pool ran tasks: outcomes; the core frees the tasks */
     WORKER_WITHDRAWN, /* answer to WORKER_WITHDRAW: taken back (true) or already started (false) */
     WORKER_BEGAN, /* a task has been running for 5 ms or more, busy_ns says how long: RUNNING is to
                          be sent, and a run limit counts from then; at most once for each task */
@@ -69,21 +80,20 @@ enum worker_event_type {
 struct worker_event {
     enum worker_event_type type;
     struct wire_message *message; /* RECEIVE: borrowed */
-    struct worker_task *task;     /* FINISHED, WITHDRAWN, BEGAN */
+    struct worker_task *task;     /* WITHDRAWN, BEGAN */
     bool withdrawn;
-    enum wire_kind kind; /* FINISHED */
-    const void *data;    /* FINISHED: borrowed for the step */
-    size_t size;
-    uint64_t busy_ns; /* FINISHED: how long it ran. Several that ran one after the other may put
-                                their sum into one of them. BEGAN: how long it has run */
-    struct wire_blob *large; /* FINISHED: the same bytes, if they are a blob already; or NULL */
+    const struct worker_outcome *outcomes; /* FINISHED: `count` of them, borrowed for the step */
+    uint32_t count;
+    uint64_t
+        busy_ns; /* FINISHED: how long they ran, all together. Of several events in a row one may
+                         have the sum. BEGAN: how long it has run */
 };
 
 enum worker_action_type {
-    WORKER_SEND,      /* message; the reference is the shell's */
-    WORKER_START,     /* hand task to the pool; several in a row may be handed over together. Those
-                         `ahead` are to start before what waits there already, in their order */
-    WORKER_WITHDRAW,  /* try to take task back from the pool; answer with WORKER_WITHDRAWN, in the
+    WORKER_SEND,     /* message; the reference is the shell's */
+    WORKER_START,    /* hand `count` tasks to the pool. Those `ahead` are to start before what waits
+                         there already, in their order; a step has at most one START of either sort */
+    WORKER_WITHDRAW, /* try to take task back from the pool; answer with WORKER_WITHDRAWN, in the
                          same order, before any other event */
     WORKER_INTERRUPT, /* tell the running task to end */
     WORKER_RECONNECT, /* the link has been silent for long: make a new connection */
@@ -96,7 +106,9 @@ enum worker_action_type {
 struct worker_action {
     enum worker_action_type type;
     struct wire_message *message;
-    struct worker_task *task;
+    struct worker_task *task;         /* WITHDRAW, INTERRUPT */
+    struct worker_task *const *tasks; /* START: `count` of them, in order; until the next RECEIVE */
+    uint32_t count;
     bool ahead;       /* START */
     bool warn;        /* LOG; LEAVE: refused for ever */
     const char *text; /* until the next step; LEAVE: NULL if all is well */

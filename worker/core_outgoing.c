@@ -122,17 +122,10 @@ static bool close_batch(struct worker_core *core, struct wire_writer *writer) {
     return true;
 }
 
-bool worker_put(struct worker_core *core, struct wire_writer *writer, uint64_t key, uint64_t lease,
-                const void *data, size_t size, struct wire_blob *large) {
-    enum wire_put put = writer == core->results
-                            ? wire_writer_put_quick(writer, (struct wire_shape)WIRE_SHAPE_RESULTS,
-                                                    &key, &lease, data, size, large)
-                            : wire_writer_put(writer, &key, &lease, data, size, large);
-
-    if (BASE_UNLIKELY(put == WIRE_PUT_FULL) && close_batch(core, writer)) {
-        put = wire_writer_put(writer, &key, &lease, data, size, large);
-    }
-    return put == WIRE_PUT_OK;
+bool worker_put_anew(struct worker_core *core, struct wire_writer *writer, uint64_t key,
+                     uint64_t lease, const void *data, size_t size, struct wire_blob *large) {
+    return close_batch(core, writer) &&
+           wire_writer_put(writer, &key, &lease, data, size, large) == WIRE_PUT_OK;
 }
 
 void worker_session_flush(struct worker_core *core, uint64_t now_ns) {

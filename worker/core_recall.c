@@ -168,6 +168,7 @@ bool worker_interrupt(struct worker_core *core, struct wire_batch *batch) {
         case WORKER_CONDEMNED:
         case WORKER_OWING_RESULT:
         case WORKER_OWING_RETURN:
+        case WORKER_FREE:
             break;
         }
     }

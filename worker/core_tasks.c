@@ -23,6 +23,7 @@ void worker_phase_set(struct worker_task *task, enum worker_phase phase) {
         [WORKER_CONDEMNED] = 0,
         [WORKER_OWING_RESULT] = 0,
         [WORKER_OWING_RETURN] = 0,
+        [WORKER_FREE] = 0,
     };
 
     BASE_ASSERT((allowed[task->state] & TO(phase)) != 0);
@@ -30,27 +31,37 @@ void worker_phase_set(struct worker_task *task, enum worker_phase phase) {
 #undef TO
 }
 
-/* Ends what only a task that may still run needs: its arguments, its limit. */
-static void task_over(struct worker_core *core, struct worker_task *task) {
+/* Frees the limit of a task that is over. */
+static __attribute__((noinline)) void limit_free(struct worker_core *core,
+                                                 struct worker_task *task) {
     struct worker_limit *limit = task->limit;
 
+    if (base_heap_node_linked(&limit->timer)) {
+        base_heap_remove(&core->timers, &limit->timer);
+    }
+    base_slab_free(&core->limits, limit->index);
+    task->limit = NULL;
+}
+
+/* Ends what only a task that may still run needs: its arguments, its limit. */
+static inline void task_over(struct worker_core *core, struct worker_task *task) {
     wire_message_unref(task->message);
     task->message = NULL;
     task->data = NULL;
-    if (BASE_UNLIKELY(limit != NULL)) {
-        if (base_heap_node_linked(&limit->timer)) {
-            base_heap_remove(&core->timers, &limit->timer);
-        }
-        base_slab_free(&core->limits, limit->index);
-        task->limit = NULL;
+    if (BASE_UNLIKELY(task->limit != NULL)) {
+        limit_free(core, task);
     }
+}
+
+static inline void task_drop(struct worker_core *core, struct worker_task *task) {
+    task_over(core, task);
+    worker_guest_leave(core, worker_guest_of(task));
+    worker_store_give(core, task);
 }
 
 void worker_task_drop(struct worker_core *core, struct worker_task *task) {
     core->condemned -= task->state == WORKER_CONDEMNED;
-    task_over(core, task);
-    worker_guest_leave(core, worker_guest_of(task));
-    base_slab_free(&core->tasks, task->position);
+    task_drop(core, task);
 }
 
 /* ------------------------------------------------------------- what is done */
@@ -82,7 +93,8 @@ static bool done_reserve(struct worker_core *core, uint32_t more) {
     return true;
 }
 
-static void done_push(struct worker_core *core, const struct worker_task *task, bool kills) {
+/* There is room: what runs had it made. */
+static inline void done_push(struct worker_core *core, const struct worker_task *task, bool kills) {
     BASE_ASSERT(core->done_count < core->done_room);
     *worker_done_at(core, core->done_count++) = (struct worker_done){
         .lease = task->lease,
@@ -109,10 +121,33 @@ bool worker_done_pop(struct worker_core *core, uint32_t count) {
 
 /* ---------------------------------------------------------------------- RUN */
 
-/* Whether this worker takes another task in; what it doesn't take goes back at once. */
-static bool welcome(const struct worker_core *core, uint32_t fresh) {
-    return !core->draining && worker_held(core) < WIRE_WORKER_LEASES_MAX &&
-           (core->config.tasks_max == 0 || core->accepted + fresh < core->config.tasks_max);
+/* How many tasks this worker takes in now; what it doesn't take goes back at once. */
+static uint32_t welcome(const struct worker_core *core) {
+    uint64_t room, most = core->config.tasks_max;
+
+    if (core->draining) {
+        return 0;
+    }
+    room = WIRE_WORKER_LEASES_MAX - worker_held(core);
+    if (most != 0 && most - core->accepted < room) {
+        room = most - core->accepted;
+    }
+    return (uint32_t)room;
+}
+
+static bool starts_reserve(struct worker_starts *starts, uint32_t count) {
+    struct worker_task **tasks;
+
+    if (count <= starts->room) {
+        return true;
+    }
+    tasks = realloc(starts->tasks, count * sizeof(struct worker_task *));
+    if (tasks == NULL) {
+        return false;
+    }
+    starts->tasks = tasks;
+    starts->room = count;
+    return true;
 }
 
 static struct worker_limit *limit_new(struct worker_core *core, struct worker_task *task,
@@ -129,123 +164,157 @@ static struct worker_limit *limit_new(struct worker_core *core, struct worker_ta
     return limit;
 }
 
-/* NULL: no memory. */
-static struct worker_task *task_from(struct worker_core *core, struct worker_guest *guest,
-                                     const struct wire_entry *entry) {
-    uint32_t index;
-    struct worker_task *task = base_slab_alloc(&core->tasks, &index, NULL);
+/* What the tasks of a group of a RUN have in common. */
+struct group {
+    struct worker_guest *guest;
+    struct worker_starts *starts;
+    uint64_t run_ms; /* 0: no limit */
+    uint16_t function;
+    uint8_t flags;
+};
+
+/* NULL: no memory. The message is not referenced yet. */
+static inline struct worker_task *task_from(struct worker_core *core, const struct group *group,
+                                            const struct wire_entry *entry,
+                                            struct wire_message *message) {
+    struct worker_task *task = worker_store_take(core);
 
     if (BASE_UNLIKELY(task == NULL)) {
         return NULL;
     }
     task->lease = entry->values[0];
     task->id = entry->values[1];
-    task->session = &guest->session;
+    task->session = &group->guest->session;
     task->data = entry->data;
-    task->message = NULL;
+    task->message = message;
     task->size = (uint32_t)entry->size;
-    task->position = index;
-    task->function = (uint16_t)entry->key[0];
+    task->arrival = core->arrivals++;
+    task->function = group->function;
     task->attempt = (uint16_t)entry->values[2];
-    task->flags = (uint8_t)entry->key[1];
+    task->flags = group->flags;
     task->state = WORKER_WAITING;
     task->marks = 0;
     memset(task->shell, 0, sizeof task->shell);
     task->limit = NULL;
-    task->arrival = core->arrivals++;
-    if (BASE_UNLIKELY(entry->key[2] != 0)) {
-        task->limit = limit_new(core, task, entry->key[2]);
+    if (BASE_UNLIKELY(group->run_ms != 0)) {
+        task->limit = limit_new(core, task, group->run_ms);
         if (task->limit == NULL) {
-            base_slab_free(&core->tasks, index);
+            worker_store_give(core, task);
             return NULL;
         }
     }
-    guest->count++;
+    group->guest->count++;
     return task;
 }
 
-/* Looks at what the tasks of a group have in common, and makes their client *guest. */
+/* Looks at what the tasks of a group have in common. Its guest is counted up, if there is one. */
 static bool group_begin(struct worker_core *core, const struct wire_entry *entry, bool others,
-                        struct worker_guest **guest, struct wire_fault *fault) {
+                        struct group *group, struct wire_fault *fault) {
     struct wire_session session = {entry->key[3], entry->key[4]};
 
+    group->guest = NULL;
     if (entry->key[0] >= core->config.function_count) {
         fault->code = WIRE_REJECT_MALFORMED;
         (void)snprintf(fault->text, sizeof fault->text, "RUN: function: %u, and there are only %u",
                        (unsigned)entry->key[0], core->config.function_count);
         return false;
     }
-    *guest = worker_guest_enter(core, &session);
-    if (*guest == NULL) {
+    group->guest = worker_guest_enter(core, &session);
+    if (group->guest == NULL) {
         return false;
     }
-    if (others && (*guest)->count == 1) {
-        (*guest)->ahead = core->runs;
+    if (others && group->guest->count == 1) {
+        group->guest->ahead = core->runs;
     }
+    group->starts = group->guest->ahead == core->runs ? &core->ahead : &core->behind;
+    group->function = (uint16_t)entry->key[0];
+    group->flags = (uint8_t)entry->key[1];
+    group->run_ms = entry->key[2];
     return true;
 }
 
-/* Makes a task with its START, or gives it back. False: no memory. */
-static bool task_make(struct worker_core *core, struct worker_guest *guest,
-                      const struct wire_entry *entry) {
-    struct worker_action *start;
-    struct worker_task *task;
-
-    if (BASE_UNLIKELY(!welcome(core, (uint32_t)core->action_count))) {
-        return worker_put(core, core->returned, 1, entry->values[0], NULL, 0, NULL);
+static void group_end(struct worker_core *core, struct group *group) {
+    if (group->guest != NULL) {
+        worker_guest_leave(core, group->guest);
     }
-    task = task_from(core, guest, entry);
-    if (BASE_UNLIKELY(task == NULL)) {
-        return false;
-    }
-    start = worker_act(core, WORKER_START);
-    start->task = task;
-    start->ahead = guest->ahead == core->runs;
-    return true;
 }
 
-/* Makes the tasks of the message. A client that has nothing here goes ahead of the others, as a new flow
- * does in FQ-CoDel (RFC 8290, 4.2): how many of its tasks come at once is up to the broker, which gives
- * each its turn. False: no memory, or *fault says what is wrong. */
+/* Makes the tasks of the message, and notes them in `ahead` and `behind`. A client that has nothing here
+ * goes ahead of the others, as a new flow does in FQ-CoDel (RFC 8290, 4.2): how many of its tasks come at
+ * once is up to the broker, which gives each its turn. False: no memory, or *fault says what is wrong. */
 static bool tasks_make(struct worker_core *core, struct wire_batch *batch,
-                       struct wire_fault *fault) {
+                       struct wire_message *message, struct wire_fault *fault) {
     bool others = worker_held(core) > 0, good = true;
-    struct worker_guest *guest = NULL;
+    uint32_t room = welcome(core);
+    struct group group = {0};
     struct wire_entry entry;
 
     core->runs++;
     while (good && wire_batch_next_quick(batch, (struct wire_shape)WIRE_SHAPE_RUN, &entry)) {
+        struct worker_task *task;
+
         if (entry.new_group) {
-            if (guest != NULL) {
-                worker_guest_leave(core, guest);
+            group_end(core, &group);
+            if (!group_begin(core, &entry, others, &group, fault)) {
+                good = false;
+                break;
             }
-            guest = NULL;
-            good = group_begin(core, &entry, others, &guest, fault);
         }
-        good = good && task_make(core, guest, &entry);
+        if (BASE_UNLIKELY(room == 0)) {
+            good = worker_put(core, core->returned, 1, entry.values[0], NULL, 0, NULL);
+            continue;
+        }
+        task = task_from(core, &group, &entry, message);
+        if (BASE_UNLIKELY(task == NULL)) {
+            good = false;
+            break;
+        }
+        group.starts->tasks[group.starts->count++] = task;
+        room--;
     }
-    if (guest != NULL) {
-        worker_guest_leave(core, guest);
-    }
+    group_end(core, &group);
     return good;
+}
+
+static void starts_undo(struct worker_core *core, struct worker_starts *starts) {
+    for (uint32_t i = 0; i < starts->count; i++) {
+        starts->tasks[i]->message = NULL;
+        task_drop(core, starts->tasks[i]);
+    }
+}
+
+static void starts_act(struct worker_core *core, const struct worker_starts *starts, bool ahead) {
+    struct worker_action *start;
+
+    if (starts->count > 0) {
+        start = worker_act(core, WORKER_START);
+        start->tasks = starts->tasks;
+        start->count = starts->count;
+        start->ahead = ahead;
+    }
 }
 
 bool worker_tasks_run(struct worker_core *core, struct wire_batch *batch,
                       struct wire_message *message, struct wire_fault *fault) {
-    BASE_ASSERT(core->action_count == 0); /* from here on they are STARTs */
-    if (!worker_reserve(core, batch->entry_count + 1) || !done_reserve(core, batch->entry_count) ||
-        !tasks_make(core, batch, fault) ||
-        !base_heap_reserve(&core->timers, base_slab_count(&core->limits))) {
-        for (size_t i = 0; i < core->action_count; i++) {
-            worker_task_drop(core, core->actions[i].task);
-        }
-        core->action_count = 0;
+    uint32_t count;
+
+    core->ahead.count = core->behind.count = 0;
+    if (!worker_reserve(core, 3) || !starts_reserve(&core->ahead, batch->entry_count) ||
+        !starts_reserve(&core->behind, batch->entry_count) ||
+        !done_reserve(core, batch->entry_count)) {
         return false;
     }
-    for (size_t i = 0; i < core->action_count; i++) {
-        core->actions[i].task->message = wire_message_ref(message);
+    if (!tasks_make(core, batch, message, fault) ||
+        !base_heap_reserve(&core->timers, base_slab_count(&core->limits))) {
+        starts_undo(core, &core->ahead);
+        starts_undo(core, &core->behind);
+        return false;
     }
-    core->accepted += core->action_count;
+    count = core->ahead.count + core->behind.count;
+    wire_message_ref_times(message, count);
+    starts_act(core, &core->ahead, true);
+    starts_act(core, &core->behind, false);
+    core->accepted += count;
     if (core->config.tasks_max != 0 && core->accepted >= core->config.tasks_max &&
         !core->retiring) {
         core->retiring = true;
@@ -290,40 +359,53 @@ static bool put_overdue(struct worker_core *core, const struct worker_task *task
     return put_error(core, task, WIRE_KIND_DEADLINE, message);
 }
 
-static inline bool put_outcome(struct worker_core *core, const struct worker_task *task,
-                               const struct worker_event *event) {
-    if (BASE_UNLIKELY(task->state == WORKER_OVERDUE && event->kind != WIRE_KIND_VALUE)) {
-        return put_overdue(core, task);
-    }
-    if (BASE_UNLIKELY(event->size > core->payload_max)) {
-        char message[96];
+/* What is not put as it is: an outcome that is too large, or one of a task over its limit. */
+static bool put_otherwise(struct worker_core *core, const struct worker_outcome *outcome) {
+    char message[96];
 
-        (void)snprintf(message, sizeof message,
-                       "its result of %zu bytes is over the broker's limit of %llu", event->size,
-                       (unsigned long long)core->payload_max);
-        return put_error(core, task, WIRE_KIND_REJECTED, message);
+    if (outcome->task->state == WORKER_OVERDUE && outcome->kind != WIRE_KIND_VALUE) {
+        return put_overdue(core, outcome->task);
     }
-    return worker_put(core, core->results, event->kind, task->lease, event->data, event->size,
-                      event->large);
+    if (outcome->size > core->payload_max) {
+        (void)snprintf(message, sizeof message,
+                       "its result of %zu bytes is over the broker's limit of %llu", outcome->size,
+                       (unsigned long long)core->payload_max);
+        return put_error(core, outcome->task, WIRE_KIND_REJECTED, message);
+    }
+    return worker_put(core, core->results, outcome->kind, outcome->task->lease, outcome->data,
+                      outcome->size, outcome->large);
+}
+
+static inline bool put_outcome(struct worker_core *core, const struct worker_outcome *outcome) {
+    if (BASE_UNLIKELY(outcome->task->state == WORKER_OVERDUE ||
+                      outcome->size > core->payload_max)) {
+        return put_otherwise(core, outcome);
+    }
+    return worker_put_result(core, outcome->kind, outcome->task->lease, outcome->data,
+                             outcome->size, outcome->large);
 }
 
 void worker_tasks_finished(struct worker_core *core, uint64_t now_ns,
                            const struct worker_event *event) {
-    struct worker_task *task = event->task;
+    const struct worker_outcome *outcome = event->outcomes, *end = outcome + event->count;
 
     core->busy_ns += event->busy_ns;
-    core->finished++;
-    if (BASE_UNLIKELY(task->state == WORKER_CONDEMNED)) {
-        worker_task_drop(core, task); /* its outcome is out */
-    } else if (BASE_LIKELY(put_outcome(core, task, event))) {
-        BASE_ASSERT(task->state != WORKER_WITHDRAWING); /* the shell owes an answer first */
-        done_push(core, task, false);
-        worker_task_drop(core, task);
-    } else {
-        task_over(core, task);
-        worker_phase_set(task, WORKER_OWING_RESULT);
-        core->owing++;
-        worker_starve(core, now_ns);
+    core->finished += event->count;
+    for (; outcome < end; outcome++) {
+        struct worker_task *task = outcome->task;
+
+        if (BASE_UNLIKELY(task->state == WORKER_CONDEMNED)) {
+            worker_task_drop(core, task); /* its outcome is out */
+        } else if (BASE_LIKELY(put_outcome(core, outcome))) {
+            BASE_ASSERT(task->state != WORKER_WITHDRAWING); /* the shell owes an answer first */
+            done_push(core, task, false);
+            task_drop(core, task);
+        } else {
+            task_over(core, task);
+            worker_phase_set(task, WORKER_OWING_RESULT);
+            core->owing++;
+            worker_starve(core, now_ns);
+        }
     }
 }
 
@@ -406,6 +488,7 @@ static void limit_passed(struct worker_core *core, uint64_t now_ns, struct worke
     case WORKER_WITHDRAWING:
     case WORKER_OWING_RESULT:
     case WORKER_OWING_RETURN:
+    case WORKER_FREE:
         BASE_ASSERT(false); /* none of these has a timer */
         break;
     case WORKER_RUNNING:

@@ -4,6 +4,7 @@
  *   core_session.c  the link: HELLO, WELCOME, what comes in
  *   core_outgoing.c batches and messages until they are acknowledged
  *   core_claims.c   what a new broker has to hear
+ *   core_store.c    memory for tasks
  *   core_tasks.c    tasks from RUN to RESULTS
  *   core_guests.c   whose tasks are here
  *   core_recall.c   RECALL, INTERRUPT, and leaving
@@ -28,6 +29,7 @@
 #include "base/buffer.h"
 #include "base/heap.h"
 #include "base/map.h"
+#include "base/poison.h"
 #include "base/slab.h"
 #include "wire/dialer.h"
 #include "worker/core.h"
@@ -40,6 +42,7 @@ enum worker_phase {
     WORKER_CONDEMNED,
     WORKER_OWING_RESULT,
     WORKER_OWING_RETURN,
+    WORKER_FREE, /* there is no task */
 };
 
 enum worker_mark {
@@ -93,6 +96,12 @@ struct worker_outgoing {
 /* When to try again what there was no memory for. */
 #define WORKER_RETRY_NS UINT64_C(10000000)
 
+/* Tasks that a RUN has brought and that are to start. */
+struct worker_starts {
+    struct worker_task **tasks;
+    uint32_t count, room;
+};
+
 struct worker_core {
     struct worker_config config;
     struct wire_text *texts; /* the names of the functions, then the tags, for HELLO */
@@ -101,10 +110,14 @@ struct worker_core {
     bool reachable;       /* the transport has had a connection */
     bool register_due;    /* the broker knows nothing of us and has not been told yet */
 
-    struct base_slab tasks; /* all that are held: neither done nor given back */
+    struct base_slab blocks; /* memory for tasks */
+    uint32_t block_count;
+    uint32_t held;            /* tasks that are neither done nor given back */
+    struct worker_task *free; /* what could be one, linked by `free` */
     struct base_slab limits;
     struct base_map guests;
-    uint64_t runs;            /* RUNs taken in */
+    uint64_t runs; /* RUNs taken in */
+    struct worker_starts ahead, behind;
     struct worker_done *done; /* a ring, in the order in which they stand in messages */
     uint32_t done_at, done_count, done_room;
     uint32_t arrivals;
@@ -169,9 +182,28 @@ void worker_session_flush(struct worker_core *core, uint64_t now_ns);
 bool worker_queue_reserve(struct worker_core *core);
 void worker_queue(struct worker_core *core, struct wire_message *message, uint32_t results);
 void worker_outgoing_drop(struct worker_core *core);
-/* worker_put adds an entry to one of the core's batches, closing a full one. False: no memory. */
-bool worker_put(struct worker_core *core, struct wire_writer *writer, uint64_t key, uint64_t lease,
-                const void *data, size_t size, struct wire_blob *large);
+/* worker_put adds an entry to one of the core's batches, closing a full one, which is what worker_put_anew
+ * is for. False: no memory. */
+bool worker_put_anew(struct worker_core *core, struct wire_writer *writer, uint64_t key,
+                     uint64_t lease, const void *data, size_t size, struct wire_blob *large);
+static inline bool worker_put(struct worker_core *core, struct wire_writer *writer, uint64_t key,
+                              uint64_t lease, const void *data, size_t size,
+                              struct wire_blob *large) {
+    enum wire_put put = wire_writer_put(writer, &key, &lease, data, size, large);
+
+    return BASE_LIKELY(put == WIRE_PUT_OK) ||
+           (put == WIRE_PUT_FULL && worker_put_anew(core, writer, key, lease, data, size, large));
+}
+/* worker_put_result adds one to RESULTS. */
+static inline bool worker_put_result(struct worker_core *core, uint64_t kind, uint64_t lease,
+                                     const void *data, size_t size, struct wire_blob *large) {
+    enum wire_put put = wire_writer_put_quick(core->results, (struct wire_shape)WIRE_SHAPE_RESULTS,
+                                              &kind, &lease, data, size, large);
+
+    return BASE_LIKELY(put == WIRE_PUT_OK) ||
+           (put == WIRE_PUT_FULL &&
+            worker_put_anew(core, core->results, kind, lease, data, size, large));
+}
 /* worker_outgoing_keep_results: of what is on its way only results concern a new broker, the rest
  * answers an old one. */
 void worker_outgoing_keep_results(struct worker_core *core);
@@ -204,16 +236,41 @@ static inline void worker_guest_leave(struct worker_core *core, struct worker_gu
 /* worker_guests_free forgets them all. */
 void worker_guests_free(struct worker_core *core);
 
+/* ---- core_store.c ---- */
+
+void worker_store_init(struct worker_core *core);
+void worker_store_fini(struct worker_core *core);
+/* worker_store_add adds a block to what is free. False: no memory. */
+bool worker_store_add(struct worker_core *core);
+/* worker_store_take gives memory for a task, its contents undefined; NULL: no memory. */
+static inline struct worker_task *worker_store_take(struct worker_core *core) {
+    struct worker_task *task;
+
+    if (BASE_UNLIKELY(core->free == NULL) && !worker_store_add(core)) {
+        return NULL;
+    }
+    task = core->free;
+    BASE_UNPOISON(task, sizeof *task);
+    core->free = task->free;
+    core->held++;
+    return task;
+}
+/* worker_store_give takes it back. */
+static inline void worker_store_give(struct worker_core *core, struct worker_task *task) {
+    task->free = core->free;
+    task->state = WORKER_FREE;
+    core->free = task;
+    core->held--;
+    BASE_POISON(task->shell, sizeof task->shell);
+}
+/* worker_next goes over all that is held, in no particular order: begin with *cursor = 0. The task just
+ * given may be dropped. Not for every task. */
+struct worker_task *worker_next(const struct worker_core *core, uint32_t *cursor);
+
 /* ---- core_tasks.c ---- */
 
 static inline uint32_t worker_held(const struct worker_core *core) {
-    return (uint32_t)base_slab_count(&core->tasks);
-}
-
-/* worker_next goes over all that is held, in no particular order: begin with *cursor = 0. The task just
- * given may be dropped. Not for every task. */
-static inline struct worker_task *worker_next(const struct worker_core *core, uint32_t *cursor) {
-    return base_slab_next(&core->tasks, cursor, NULL);
+    return core->held;
 }
 
 /* worker_task_drop ends a held task. */

@@ -86,7 +86,7 @@
 
 /* ---- a task, as this process sees it ---- */
 
-#define WORKER_INLINE_BYTES 32
+#define WORKER_INLINE_BYTES 40
 
 enum worker_kept {
     WORKER_KEPT_INLINE,
@@ -211,10 +211,8 @@ int worker_lanes_open(struct worker_process *process);
 /* worker_lanes_close waits for the pool's threads until deadline_ns, and frees everything. False: some
  * still run, nothing was freed. */
 bool worker_lanes_close(struct worker_process *process, uint64_t deadline_ns);
-/* worker_outcome tells what a finished task has come to, for the core, and worker_outcome_release lets
- * go of it. The driver. */
-void worker_outcome(struct worker_run *run, struct worker_event *event);
-void worker_outcome_release(struct worker_run *run);
+/* worker_kept_release lets go of where an outcome was kept. The driver. */
+void worker_kept_release(const struct worker_run *run);
 
 /* worker_lane_execute runs one task in its lane. Returns whether that ends a group: the time has been
  * taken then, and the driver is to see what is in the ring. */
@@ -230,11 +228,11 @@ void worker_lane_tell(struct worker_process *process, struct worker_lane *lane);
 /* worker_drive_open returns 0 or an errno; worker_drive_close may be called in any case. */
 int worker_drive_open(struct worker_process *process);
 void worker_drive_close(struct worker_process *process);
-/* worker_drive_start has tasks run that the core has started, `count` of them linked by `next`, `ahead`
- * of what waits already or behind it; and worker_drive_withdraw takes those back that are marked as withdrawn and that nobody has begun, and
- * returns them, linked by `next`. The driver. */
-void worker_drive_start(struct worker_process *process, struct base_work *first,
-                        struct base_work *last, uint32_t count, bool ahead);
+/* worker_drive_start has tasks run that the core has started, `ahead` of what waits already or behind
+ * it; and worker_drive_withdraw takes those back that are marked as withdrawn and that nobody has begun,
+ * and returns them, linked by `next`. The driver. */
+void worker_drive_start(struct worker_process *process, struct worker_task *const *tasks,
+                        uint32_t count, bool ahead);
 struct base_work *worker_drive_withdraw(struct worker_process *process);
 /* worker_drive_give lets the lane drive, if it is time; then it returns true when the main thread is the
  * driver again. The main thread, driving. */

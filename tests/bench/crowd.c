@@ -137,7 +137,9 @@ static void carry_out(struct member *member, const struct worker_action *action)
         wire_message_unref(action->message);
         break;
     case WORKER_START:
-        push(member, action->task);
+        for (uint32_t i = 0; i < action->count; i++) {
+            push(member, action->tasks[i]);
+        }
         break;
     case WORKER_RECONNECT:
         connect_member(member);
@@ -195,12 +197,14 @@ static void run_waiting(struct member *member) {
         (void)take_out(member, task);
         struct task_outcome outcome = task_run(crowd.context, &call);
         uint64_t now_ns = member->first == NULL ? base_clock_ns() : before_ns;
-        step(member, &(struct worker_event){.type = WORKER_FINISHED,
-                                            .task = task,
-                                            .kind = outcome.kind,
-                                            .data = outcome.data,
-                                            .size = outcome.size,
-                                            .busy_ns = now_ns - before_ns});
+        step(member,
+             &(struct worker_event){.type = WORKER_FINISHED,
+                                    .outcomes = &(struct worker_outcome){.task = task,
+                                                                         .kind = outcome.kind,
+                                                                         .data = outcome.data,
+                                                                         .size = outcome.size},
+                                    .count = 1,
+                                    .busy_ns = now_ns - before_ns});
     }
 }
 

@@ -210,14 +210,14 @@ static void pool_begin(uint32_t which) {
 static void pool_finish(uint32_t which, uint8_t how) {
     static const uint8_t bytes[300];
     struct pooled *pooled = &world.pool[which];
-    struct worker_event event = {
-        .type = WORKER_FINISHED,
+    struct worker_outcome outcome = {
         .task = pooled->task,
         .kind = how % 4 == 3 ? WIRE_KIND_ERROR : WIRE_KIND_VALUE,
         .data = bytes,
         .size = how,
-        .busy_ns = how,
     };
+    struct worker_event event = {
+        .type = WORKER_FINISHED, .outcomes = &outcome, .count = 1, .busy_ns = how};
 
     BASE_ASSERT(pooled->task->lease == pooled->lease);
     pool_remove(pooled);
@@ -236,7 +236,9 @@ static void act(const struct worker_action *action) {
         wire_message_unref(action->message);
         break;
     case WORKER_START:
-        pool_start(action->task);
+        for (uint32_t i = 0; i < action->count; i++) {
+            pool_start(action->tasks[i]);
+        }
         break;
     case WORKER_WITHDRAW:
         pooled = pooled_of(action->task);

@@ -91,12 +91,16 @@ static void finish(struct sim *sim, struct sim_thread *thread, enum wire_kind ki
                    const void *data, size_t size) {
     struct sim_worker *worker = thread->worker;
     struct sim_run *run = thread->run;
-    struct worker_event event = {
-        .type = WORKER_FINISHED,
+    struct worker_outcome outcome = {
         .task = run->leased,
         .kind = kind,
         .data = data,
         .size = size,
+    };
+    struct worker_event event = {
+        .type = WORKER_FINISHED,
+        .outcomes = &outcome,
+        .count = 1,
         .busy_ns = sim->now_ns - thread->started_ns,
     };
 
@@ -234,7 +238,9 @@ static void carry_out(struct sim *sim, struct sim_worker *worker) {
             wire_message_unref(action->message);
             break;
         case WORKER_START:
-            enqueue(sim, worker, action->task, action->ahead ? waits : &worker->queue.root);
+            for (uint32_t k = 0; k < action->count; k++) {
+                enqueue(sim, worker, action->tasks[k], action->ahead ? waits : &worker->queue.root);
+            }
             break;
         case WORKER_WITHDRAW:
             sim_array_add(&withdrawals, action->task);

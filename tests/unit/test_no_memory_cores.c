@@ -174,8 +174,10 @@ static void step_worker(const struct worker_event *event) {
             post(WORKER, BROKER, actions[i].message);
             break;
         case WORKER_START:
-            assert_true(w.waiting_count < TASKS_MAX);
-            w.waiting[w.waiting_count++] = actions[i].task;
+            for (uint32_t k = 0; k < actions[i].count; k++) {
+                assert_true(w.waiting_count < TASKS_MAX);
+                w.waiting[w.waiting_count++] = actions[i].tasks[k];
+            }
             break;
         case WORKER_WITHDRAW:
             withdrawn[withdrawals++] = actions[i].task;
@@ -204,12 +206,14 @@ static void run_one(void) {
 
     w.waiting[0] = w.waiting[--w.waiting_count];
     memcpy(&number, task->data, sizeof number);
-    step_worker(&(struct worker_event){.type = WORKER_FINISHED,
-                                       .task = task,
-                                       .kind = WIRE_KIND_VALUE,
-                                       .data = &number,
-                                       .size = sizeof number,
-                                       .busy_ns = MS});
+    step_worker(&(struct worker_event){
+        .type = WORKER_FINISHED,
+        .outcomes =
+            &(struct worker_outcome){
+                .task = task, .kind = WIRE_KIND_VALUE, .data = &number, .size = sizeof number},
+        .count = 1,
+        .busy_ns = MS,
+    });
 }
 
 /* ------------------------------------------------------------------ the broker */

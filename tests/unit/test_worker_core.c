@@ -293,15 +293,13 @@ static void results_of_one_round_go_out_together(void **state) {
 static void a_large_result_is_not_copied(void **state) {
     struct world *world = *state;
     struct wire_blob *blob = wire_blob_new(WIRE_LARGE_BYTES_MIN);
-    struct worker_event event = {.type = WORKER_FINISHED, .kind = VALUE};
+    struct worker_outcome outcome = {.kind = VALUE, .size = blob->size, .large = blob};
     struct wire_message *message;
 
     world_run(world, 1, 1);
     memset(blob->data, 0xc0, blob->size);
-    event.data = blob->data;
-    event.size = blob->size;
-    event.large = blob;
-    world_finish_with(world, 1, &event);
+    outcome.data = blob->data;
+    world_finish_with(world, 1, &outcome);
     world_flush(world);
     message = world_take(world, WIRE_RESULTS);
     assert_int_equal(message->frame_count, 3);
@@ -312,19 +310,41 @@ static void a_large_result_is_not_copied(void **state) {
 
 static void a_result_over_the_brokers_limit_is_rejected(void **state) {
     struct world *world = *state;
-    struct worker_event event = {.type = WORKER_FINISHED, .kind = VALUE};
     uint8_t bytes[1001] = {0};
+    struct worker_outcome outcome = {.kind = VALUE, .data = bytes, .size = 1000};
 
     world->payload_max = 1000;
     world_connect(world);
     world_run(world, 1, 2);
-    event.data = bytes;
-    event.size = 1000;
-    world_finish_with(world, 1, &event);
-    event.size = 1001;
-    world_finish_with(world, 2, &event);
+    world_finish_with(world, 1, &outcome);
+    outcome.size = 1001;
+    world_finish_with(world, 2, &outcome);
     world_flush(world);
     world_expect(world, WIRE_RESULTS, 2, WORLD_PAIR(VALUE, 1), WORLD_PAIR(WIRE_KIND_REJECTED, 2));
+}
+
+static void tasks_that_finish_together_are_reported_in_their_order(void **state) {
+    struct world *world = *state;
+    struct worker_outcome outcomes[4];
+    struct worker_event event = {.type = WORKER_FINISHED, .outcomes = outcomes, .count = 4};
+    uint8_t bytes[1001] = {0};
+
+    world->payload_max = 1000;
+    world_connect(world);
+    world_run(world, 1, 5);
+    for (uint32_t i = 0; i < 4; i++) {
+        outcomes[i] = (struct worker_outcome){
+            .task = world->started[i], .kind = VALUE, .data = bytes, .size = i == 1 ? 1001 : i};
+        world->started[i] = NULL;
+    }
+    outcomes[2].kind = WIRE_KIND_ERROR;
+    world_step(world, &event);
+    world_flush(world);
+    world_expect(world, WIRE_RESULTS, 4, WORLD_PAIR(VALUE, 1), WORLD_PAIR(WIRE_KIND_REJECTED, 2),
+                 WORLD_PAIR(WIRE_KIND_ERROR, 3), WORLD_PAIR(VALUE, 4));
+    world_finish(world, 5, VALUE);
+    world_flush(world);
+    world_expect(world, WIRE_RESULTS, 1, WORLD_PAIR(VALUE, 5));
 }
 
 static void a_task_that_runs_long_is_reported(void **state) {
@@ -938,6 +958,7 @@ int main(void) {
         TEST(results_of_one_round_go_out_together),
         TEST(a_large_result_is_not_copied),
         BEGUN(a_result_over_the_brokers_limit_is_rejected),
+        BEGUN(tasks_that_finish_together_are_reported_in_their_order),
         TEST(a_task_that_runs_long_is_reported),
         TEST(more_than_a_worker_may_hold_goes_back),
         TEST(a_recall_is_answered_for_each_lease_named),

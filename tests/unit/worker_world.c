@@ -70,6 +70,16 @@ static uint32_t index_of(const struct world *world, const struct worker_task *ta
     return 0;
 }
 
+static void start(struct world *world, struct worker_task *task, bool ahead) {
+    assert_true(world->started_count < WORLD_TASKS);
+    for (size_t w = 0; w < sizeof task->shell / sizeof task->shell[0]; w++) {
+        assert_true(task->shell[w] == 0);
+    }
+    world->running[world->started_count] = false;
+    world->ahead[world->started_count] = ahead;
+    world->started[world->started_count++] = task;
+}
+
 static void carry_out(struct world *world, const struct worker_action *action) {
     struct worker_event answer = {.type = WORKER_WITHDRAWN};
     uint32_t i;
@@ -84,13 +94,9 @@ static void carry_out(struct world *world, const struct worker_action *action) {
         }
         break;
     case WORKER_START:
-        assert_true(world->started_count < WORLD_TASKS);
-        for (size_t w = 0; w < 6; w++) {
-            assert_true(action->task->shell[w] == 0);
+        for (i = 0; i < action->count; i++) {
+            start(world, action->tasks[i], action->ahead);
         }
-        world->running[world->started_count] = false;
-        world->ahead[world->started_count] = action->ahead;
-        world->started[world->started_count++] = action->task;
         break;
     case WORKER_WITHDRAW:
         i = index_of(world, action->task);
@@ -378,33 +384,29 @@ struct worker_task *world_task(struct world *world, uint64_t lease) {
     return world->started[index_of_lease(world, lease)];
 }
 
-void world_finish_with(struct world *world, uint64_t lease, struct worker_event *event) {
+void world_finish_with(struct world *world, uint64_t lease, struct worker_outcome *outcome) {
     uint32_t i = index_of_lease(world, lease);
 
-    event->task = world->started[i];
+    outcome->task = world->started[i];
     world->started[i] = NULL; /* the step frees it */
-    world_step(world, event);
+    world_step(world,
+               &(struct worker_event){
+                   .type = WORKER_FINISHED, .outcomes = outcome, .count = 1, .busy_ns = 100});
 }
 
 void world_finish(struct world *world, uint64_t lease, enum wire_kind kind) {
     struct wire_error error = {.code = 3, .message = {"bad", 3}};
     const struct worker_task *task = world_task(world, lease);
-    struct worker_event event = {
-        .type = WORKER_FINISHED,
-        .kind = kind,
-        .data = task->data,
-        .size = task->size,
-        .busy_ns = 100,
-    };
+    struct worker_outcome outcome = {.kind = kind, .data = task->data, .size = task->size};
     struct base_buffer buffer;
 
     base_buffer_init(&buffer);
     if (kind != WIRE_KIND_VALUE) {
         assert_true(wire_error_encode(&error, &buffer));
-        event.data = buffer.data;
-        event.size = buffer.size;
+        outcome.data = buffer.data;
+        outcome.size = buffer.size;
     }
-    world_finish_with(world, lease, &event);
+    world_finish_with(world, lease, &outcome);
     base_buffer_fini(&buffer);
 }
 

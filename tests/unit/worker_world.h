@@ -80,8 +80,8 @@ void world_expect(struct world *world, enum wire_type type, uint32_t count, ...)
 /* The pool's side. */
 struct worker_task *world_task(struct world *world, uint64_t lease); /* must be there */
 void world_finish(struct world *world, uint64_t lease, enum wire_kind kind);
-/* world_finish_with: the same with an outcome of the test's own; event->task is set. */
-void world_finish_with(struct world *world, uint64_t lease, struct worker_event *event);
+/* world_finish_with: the same with an outcome of the test's own, whose task is set. */
+void world_finish_with(struct world *world, uint64_t lease, struct worker_outcome *outcome);
 void world_started(struct world *world, uint64_t lease); /* from now on it is not withdrawn */
 void world_began(struct world *world, uint64_t lease);
 
