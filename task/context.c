@@ -38,12 +38,15 @@ void *task_arena_get(struct task_arena *arena, size_t size) {
     return more->bytes;
 }
 
-static void arena_clear(struct task_arena *arena) {
-    arena->used = 0;
-    while (BASE_UNLIKELY(arena->more != NULL)) {
-        struct task_arena_more *more = arena->more;
+/* Lets go of what a task before has left that is not to be kept. */
+static __attribute__((noinline)) void tidy(furrow_task *context) {
+    task_result_forget(context);
+    base_buffer_clear(&context->result);
+    base_buffer_trim(&context->result, TASK_KEEP_BYTES);
+    while (context->arena.more != NULL) {
+        struct task_arena_more *more = context->arena.more;
 
-        arena->more = more->next;
+        context->arena.more = more->next;
         free(more);
     }
 }
@@ -83,8 +86,7 @@ void task_context_free(furrow_task *context) {
         return;
     }
     BASE_ASSERT(!context->running);
-    arena_clear(&context->arena);
-    task_result_forget(context);
+    tidy(context);
     free(context->arena.first);
     base_buffer_fini(&context->result);
     base_buffer_fini(&context->chunk);
@@ -95,43 +97,36 @@ void task_context_free(furrow_task *context) {
 
 /* ---- outcomes ---- */
 
-static struct task_outcome give(furrow_task *context, enum wire_kind kind, struct base_buffer *in,
-                                size_t at) {
+static inline const struct task_outcome *give(furrow_task *context, enum wire_kind kind,
+                                              const uint8_t *data, size_t size,
+                                              struct base_buffer *in) {
     context->outcome_in = in;
-    context->outcome = (struct task_outcome){kind, in->data + at, in->size - at};
-    return context->outcome;
+    context->outcome.kind = kind;
+    context->outcome.data = data;
+    context->outcome.size = size;
+    return &context->outcome;
 }
 
-static struct task_outcome give_blob(furrow_task *context) {
-    context->outcome_in = NULL;
-    context->outcome = (struct task_outcome){WIRE_KIND_VALUE, context->result_blob->data,
-                                             context->result_blob->size};
-    return context->outcome;
-}
-
-static struct task_outcome give_nil(furrow_task *context) {
-    context->outcome_in = NULL;
-    context->outcome = (struct task_outcome){WIRE_KIND_VALUE, nil, sizeof nil};
-    return context->outcome;
-}
-
-struct task_outcome task_refuse(furrow_task *context, enum wire_kind kind,
-                                struct wire_error *error) {
-    struct task_outcome outcome;
-
+static const struct task_outcome *refuse(furrow_task *context, enum wire_kind kind,
+                                         struct wire_error *error) {
     BASE_ASSERT(!context->running);
     error->host = (struct wire_text){context->host, strlen(context->host)};
     error->pid = context->pid;
     base_buffer_clear(&context->error);
     if (wire_error_encode(error, &context->error)) {
-        return give(context, kind, &context->error, 0);
+        return give(context, kind, context->error.data, context->error.size, &context->error);
     }
-    outcome = give(context, WIRE_KIND_ERROR, &context->no_memory, 0);
-    context->outcome_in = NULL; /* it stays here */
-    return outcome;
+    /* it stays here */
+    return give(context, WIRE_KIND_ERROR, context->no_memory.data, context->no_memory.size, NULL);
 }
 
-static struct task_outcome give_error(furrow_task *context, int32_t code, const char *message) {
+struct task_outcome task_refuse(furrow_task *context, enum wire_kind kind,
+                                struct wire_error *error) {
+    return *refuse(context, kind, error);
+}
+
+static const struct task_outcome *give_error(furrow_task *context, int32_t code,
+                                             const char *message) {
     struct wire_error error = {
         .code = code,
         .message = {message, strlen(message)},
@@ -139,11 +134,12 @@ static struct task_outcome give_error(furrow_task *context, int32_t code, const 
         .attempt = context->attempt,
     };
 
-    return task_refuse(context, WIRE_KIND_ERROR, &error);
+    return refuse(context, WIRE_KIND_ERROR, &error);
 }
 
 /* The outcome of a function that returned anything but FURROW_OK, or whose result could not be taken. */
-static struct task_outcome conclude_failure(furrow_task *context, int returned) {
+static __attribute__((noinline)) const struct task_outcome *conclude_failure(furrow_task *context,
+                                                                             int returned) {
     const struct task_end *end = &context->end;
     const char *message = "";
 
@@ -160,30 +156,31 @@ static struct task_outcome conclude_failure(furrow_task *context, int returned) 
     return give_error(context, (int32_t)returned, message);
 }
 
-static inline struct task_outcome conclude(furrow_task *context, int returned) {
+static inline const struct task_outcome *conclude(furrow_task *context, int returned) {
     if (BASE_UNLIKELY(returned != FURROW_OK || context->end.return_failed)) {
         return conclude_failure(context, returned);
     }
     if (!context->end.returned) {
-        return give_nil(context);
+        return give(context, WIRE_KIND_VALUE, nil, sizeof nil, NULL);
     }
     if (BASE_UNLIKELY(context->result_blob != NULL)) {
-        return give_blob(context);
+        return give(context, WIRE_KIND_VALUE, context->result_blob->data,
+                    context->result_blob->size, NULL);
     }
-    return give(context, WIRE_KIND_VALUE, &context->result, context->result_at);
+    return give(context, WIRE_KIND_VALUE, context->result.data + context->result_at,
+                context->result.size - context->result_at, &context->result);
 }
 
 /* ---- running ---- */
 
-static inline struct task_outcome run_one(furrow_task *context) {
+static inline const struct task_outcome *run_one(furrow_task *context) {
     int returned;
 
-    memset(&context->end, 0, sizeof context->end);
-    arena_clear(&context->arena);
-    task_result_forget(context);
-    if (BASE_UNLIKELY(context->result.allocated > TASK_KEEP_BYTES)) {
-        base_buffer_clear(&context->result);
-        base_buffer_trim(&context->result, TASK_KEEP_BYTES);
+    context->end = (struct task_end){0};
+    context->arena.used = 0;
+    if (BASE_UNLIKELY(context->arena.more != NULL || context->result_blob != NULL ||
+                      context->result.allocated > TASK_KEEP_BYTES)) {
+        tidy(context);
     }
     context->running = true;
     returned = context->function->call(context);
@@ -221,7 +218,7 @@ static bool chunk_append(struct base_buffer *chunk, const struct task_outcome *o
 static bool run_calls(furrow_task *context, const uint8_t *at, const uint8_t *end, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         size_t size = wire_value_skip(at, (size_t)(end - at));
-        struct task_outcome outcome;
+        const struct task_outcome *outcome;
         uint32_t arguments;
         size_t header;
 
@@ -236,13 +233,13 @@ static bool run_calls(furrow_task *context, const uint8_t *at, const uint8_t *en
         } else {
             outcome = run_one(context);
         }
-        (void)chunk_append(&context->chunk, &outcome); /* failure is sticky: looked at in the end */
+        (void)chunk_append(&context->chunk, outcome); /* failure is sticky: looked at in the end */
         at += size;
     }
     return true;
 }
 
-static struct task_outcome run_chunk(furrow_task *context) {
+static __attribute__((noinline)) const struct task_outcome *run_chunk(furrow_task *context) {
     const uint8_t *end = context->arguments + context->size;
     uint32_t count = 0;
     size_t values = 0;
@@ -264,10 +261,11 @@ static struct task_outcome run_chunk(furrow_task *context) {
     if (context->chunk.size > WIRE_PAYLOAD_BYTES_MAX) {
         return give_error(context, FURROW_ETOOBIG, "the results of the chunk are over the limit");
     }
-    return give(context, WIRE_KIND_VALUE, &context->chunk, 0);
+    return give(context, WIRE_KIND_VALUE, context->chunk.data, context->chunk.size,
+                &context->chunk);
 }
 
-struct task_outcome task_run(furrow_task *context, const struct task_call *call) {
+const struct task_outcome *task_execute(furrow_task *context, const struct task_call *call) {
     BASE_ASSERT(!context->running);
     context->function = call->function;
     context->arguments = call->arguments;

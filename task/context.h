@@ -51,11 +51,15 @@ struct task_outcome {
     size_t size;
 };
 
-/* task_run calls the function (once for each call of a chunk) and gives its outcome. It blocks as long
- * as the function does. Without memory the outcome is an error all the same (kept in the context). In a
- * chunk that is asked to end, the calls not yet made fail with FURROW_ECANCELLED; a chunk that is
- * malformed as a whole is one error. */
-struct task_outcome task_run(furrow_task *context, const struct task_call *call);
+/* task_execute calls the function (once for each call of a chunk) and gives its outcome, which is in the
+ * context. It blocks as long as the function does. Without memory the outcome is an error all the same
+ * (kept in the context). In a chunk that is asked to end, the calls not yet made fail with
+ * FURROW_ECANCELLED; a chunk that is malformed as a whole is one error. */
+const struct task_outcome *task_execute(furrow_task *context, const struct task_call *call);
+/* task_run gives a copy. */
+static inline struct task_outcome task_run(furrow_task *context, const struct task_call *call) {
+    return *task_execute(context, call);
+}
 
 /* task_refuse gives the outcome of a task that is not run at all: an error of this kind. It fills in host
  * and pid; the texts are borrowed for the call. Without memory it is the error that says so. */

@@ -88,44 +88,56 @@ static __attribute__((cold)) int result_refused(furrow_task *task, furrow_status
     return (int)note(task, status);
 }
 
-/* Ends the packing of a result: `count` values stand behind the head. */
-static void result_taken(furrow_task *task, size_t count) {
+/* Says that the result is there, packed from `at` on in task->result. */
+static inline void result_stands(furrow_task *task, size_t at) {
+    task->result_at = at;
+    task->end.returned = true;
+    task->end.return_failed = false;
+}
+
+/* Ends the packing of a result of none or several values, which stand behind the head. */
+static __attribute__((noinline)) void result_taken_many(furrow_task *task, size_t count) {
     uint8_t *value = task->result.data + TASK_HEAD_BYTES;
 
     if (count == 0) {
         *value = NIL;
         task->result.size = TASK_HEAD_BYTES + 1;
-    } else if (count > 1) {
-        if (count < 16) {
-            *--value = (uint8_t)(0x90 | count);
+    } else if (count < 16) {
+        *--value = (uint8_t)(0x90 | count);
+    } else {
+        *--value = (uint8_t)count;
+        *--value = (uint8_t)(count >> 8);
+        if (count <= UINT16_MAX) {
+            *--value = 0xdc;
         } else {
-            *--value = (uint8_t)count;
-            *--value = (uint8_t)(count >> 8);
-            if (count <= UINT16_MAX) {
-                *--value = 0xdc;
-            } else {
-                *--value = (uint8_t)(count >> 16);
-                *--value = (uint8_t)(count >> 24);
-                *--value = 0xdd;
-            }
+            *--value = (uint8_t)(count >> 16);
+            *--value = (uint8_t)(count >> 24);
+            *--value = 0xdd;
         }
     }
-    task->result_at = (size_t)(value - task->result.data);
-    task->end.returned = true;
-    task->end.return_failed = false;
+    result_stands(task, (size_t)(value - task->result.data));
+}
+
+/* Ends the packing of a result: `count` values stand behind the head. */
+static inline void result_taken(furrow_task *task, size_t count) {
+    if (BASE_LIKELY(count == 1)) {
+        result_stands(task, TASK_HEAD_BYTES);
+    } else {
+        result_taken_many(task, count);
+    }
 }
 
 /* Begins a result: room for the head and a small value. NULL: no memory. */
-static uint8_t *result_begin(furrow_task *task) {
+static inline uint8_t *result_begin(furrow_task *task) {
     uint8_t *at;
 
     task_result_forget(task);
     base_buffer_clear(&task->result);
     at = base_buffer_reserve(&task->result, TASK_HEAD_BYTES + TASK_SMALL_BYTES);
-    if (at == NULL) {
+    if (BASE_UNLIKELY(at == NULL)) {
         return NULL;
     }
-    base_buffer_commit(&task->result, TASK_HEAD_BYTES);
+    task->result.size = TASK_HEAD_BYTES;
     return at + TASK_HEAD_BYTES;
 }
 
@@ -172,11 +184,15 @@ static bool return_blob(furrow_task *task, const char *format, va_list *argument
 }
 
 /* Packs what is not small, or says what is wrong with it. */
-static int return_slowly(furrow_task *task, const char *format, va_list *arguments) {
+static __attribute__((noinline)) int return_slowly(furrow_task *task, const char *format,
+                                                   va_list *arguments) {
     enum wire_value_status status;
     struct wire_value_fault fault;
     size_t count = 0;
 
+    if (return_blob(task, format, arguments)) {
+        return FURROW_OK;
+    }
     status = wire_value_pack(&task->result, &count, task->local, format, arguments, &fault);
     if (status != WIRE_VALUE_OK) {
         return result_refused(task, task_set_value_error(status, &fault));
@@ -205,13 +221,12 @@ int furrow_task_return(furrow_task *task, const char *format, ...) {
     size = wire_value_pack_small(at, TASK_SMALL_BYTES, &count, task->local, format, &arguments);
     va_end(arguments);
     if (BASE_LIKELY(size != SIZE_MAX)) {
-        base_buffer_commit(&task->result, size);
+        task->result.size += size;
         result_taken(task, count);
         return FURROW_OK;
     }
     va_start(arguments, format);
-    status =
-        return_blob(task, format, &arguments) ? FURROW_OK : return_slowly(task, format, &arguments);
+    status = return_slowly(task, format, &arguments);
     va_end(arguments);
     return status;
 }

@@ -78,6 +78,24 @@ static void keep_far(struct worker_process *process, struct worker_lane *lane,
     run->data = run->blob->data;
 }
 
+/* Outcomes of a few bytes are the common case, and a call of memcpy costs more than they do. */
+static inline void copy_short(uint8_t *to, const uint8_t *from, size_t size) {
+    uint64_t first, last;
+
+    if (size >= 8 && size <= 16) {
+        memcpy(&first, from, 8);
+        memcpy(&last, from + size - 8, 8);
+        memcpy(to, &first, 8);
+        memcpy(to + size - 8, &last, 8);
+    } else if (size < 8) {
+        for (size_t i = 0; i < size; i++) {
+            to[i] = from[i];
+        }
+    } else {
+        memcpy(to, from, size);
+    }
+}
+
 /* Keeps an outcome until the driver takes it: the context is used again at once. */
 static inline void keep(struct worker_process *process, struct worker_lane *lane,
                         struct worker_run *run, const struct task_outcome *outcome) {
@@ -85,7 +103,7 @@ static inline void keep(struct worker_process *process, struct worker_lane *lane
     run->size = outcome->size;
     if (BASE_LIKELY(outcome->size <= WORKER_INLINE_BYTES)) {
         run->kept = WORKER_KEPT_INLINE;
-        memcpy(run->bytes, outcome->data, outcome->size);
+        copy_short(run->bytes, outcome->data, outcome->size);
     } else {
         keep_far(process, lane, run, outcome);
     }
@@ -127,8 +145,10 @@ static inline void put(struct worker_lane *lane, struct worker_task *task) {
 }
 
 /* A task whose client has an initializer. */
-static struct task_outcome run_initialized(struct worker_process *process, struct worker_lane *lane,
-                                           const struct worker_task *task, struct task_call *call) {
+static __attribute__((noinline)) struct task_outcome run_initialized(struct worker_process *process,
+                                                                     struct worker_lane *lane,
+                                                                     const struct worker_task *task,
+                                                                     struct task_call *call) {
     struct worker_initializer_end end;
     struct task_outcome outcome;
     bool failed;
@@ -144,6 +164,7 @@ static struct task_outcome run_initialized(struct worker_process *process, struc
 bool worker_lane_execute(struct worker_process *process, struct worker_lane *lane,
                          struct worker_task *task) {
     struct worker_run *run = worker_run_of(task);
+    struct worker_box_slot *slot = lane->slot;
     struct task_call call = {
         .function = process->functions.functions[task->function],
         .arguments = task->data,
@@ -152,7 +173,8 @@ bool worker_lane_execute(struct worker_process *process, struct worker_lane *lan
         .attempt = task->attempt,
         .cancel = &run->cancel,
     };
-    struct task_outcome outcome;
+    const struct task_outcome *outcome;
+    struct task_outcome initialized;
     uint64_t finished;
     bool ends;
 
@@ -160,18 +182,19 @@ bool worker_lane_execute(struct worker_process *process, struct worker_lane *lan
         lane->group_ns = base_clock_ns();
     }
     atomic_store_explicit(&lane->current, task, memory_order_relaxed);
-    atomic_store_explicit(&lane->slot->lease, task->lease, memory_order_relaxed);
-    if (BASE_LIKELY((task->flags & WIRE_FLAG_INITIALIZED) == 0)) {
-        outcome = task_run(lane->context, &call);
+    atomic_store_explicit(&slot->lease, task->lease, memory_order_relaxed);
+    if (BASE_LIKELY((call.flags & WIRE_FLAG_INITIALIZED) == 0)) {
+        outcome = task_execute(lane->context, &call);
     } else {
-        outcome = run_initialized(process, lane, task, &call);
+        initialized = run_initialized(process, lane, task, &call);
+        outcome = &initialized;
     }
-    atomic_store_explicit(&lane->slot->lease, 0, memory_order_relaxed);
-    finished = atomic_load_explicit(&lane->slot->finished, memory_order_relaxed);
-    atomic_store_explicit(&lane->slot->finished, finished + 1, memory_order_relaxed);
+    atomic_store_explicit(&slot->lease, 0, memory_order_relaxed);
+    finished = atomic_load_explicit(&slot->finished, memory_order_relaxed);
+    atomic_store_explicit(&slot->finished, finished + 1, memory_order_relaxed);
     atomic_store_explicit(&lane->current, NULL, memory_order_relaxed);
-    keep(process, lane, run, &outcome);
-    ends = worker_group_add(&lane->group, outcome.size);
+    keep(process, lane, run, outcome);
+    ends = worker_group_add(&lane->group, outcome->size);
     if (ends) {
         group_end(lane);
     }
