@@ -130,8 +130,8 @@ static const struct task_outcome *give_error(furrow_task *context, int32_t code,
     struct wire_error error = {
         .code = code,
         .message = {message, strlen(message)},
-        .function = {context->function->name, strlen(context->function->name)},
-        .attempt = context->attempt,
+        .function = {context->call.function->name, strlen(context->call.function->name)},
+        .attempt = context->call.attempt,
     };
 
     return refuse(context, WIRE_KIND_ERROR, &error);
@@ -183,7 +183,7 @@ static inline const struct task_outcome *run_one(furrow_task *context) {
         tidy(context);
     }
     context->running = true;
-    returned = context->function->call(context);
+    returned = context->call.function->call(context);
     context->running = false;
     return conclude(context, returned);
 }
@@ -225,8 +225,8 @@ static bool run_calls(furrow_task *context, const uint8_t *at, const uint8_t *en
         if (!array_header(at, size, &arguments, &header)) {
             return false;
         }
-        context->arguments = at + header;
-        context->size = size - header;
+        context->call.arguments = at + header;
+        context->call.size = size - header;
         context->arguments_state = TASK_ARGUMENTS_GOOD;
         if (BASE_UNLIKELY(furrow_task_cancelled(context))) {
             outcome = give_error(context, FURROW_ECANCELLED, "the task was asked to end");
@@ -240,19 +240,20 @@ static bool run_calls(furrow_task *context, const uint8_t *at, const uint8_t *en
 }
 
 static __attribute__((noinline)) const struct task_outcome *run_chunk(furrow_task *context) {
-    const uint8_t *end = context->arguments + context->size;
+    const uint8_t *data = context->call.arguments, *end = data + context->call.size;
     uint32_t count = 0;
     size_t values = 0;
     size_t header = 0;
 
     base_buffer_clear(&context->chunk);
     base_buffer_trim(&context->chunk, TASK_KEEP_BYTES);
-    if (!wire_value_check_nested(context->arguments, context->size, WIRE_NESTING_MAX, &values) ||
-        values != 1 || !array_header(context->arguments, context->size, &count, &header)) {
+    if (!wire_value_check_nested(context->call.arguments, context->call.size, WIRE_NESTING_MAX,
+                                 &values) ||
+        values != 1 || !array_header(data, context->call.size, &count, &header)) {
         return give_error(context, FURROW_EARGS, "the chunk is not an array of argument arrays");
     }
     (void)wire_value_begin_array(&context->chunk, count);
-    if (!run_calls(context, context->arguments + header, end, count)) {
+    if (!run_calls(context, data + header, end, count)) {
         return give_error(context, FURROW_EARGS, "the chunk has an element that is no array");
     }
     if (context->chunk.failed) {
@@ -265,19 +266,26 @@ static __attribute__((noinline)) const struct task_outcome *run_chunk(furrow_tas
                 &context->chunk);
 }
 
-const struct task_outcome *task_execute(furrow_task *context, const struct task_call *call) {
+struct task_call *task_call_of(furrow_task *context) {
+    return &context->call;
+}
+
+const struct task_outcome *task_execute(furrow_task *context) {
     BASE_ASSERT(!context->running);
-    context->function = call->function;
-    context->arguments = call->arguments;
-    context->size = call->size;
     context->arguments_state = TASK_ARGUMENTS_UNCHECKED;
-    context->attempt = call->attempt;
-    context->cancel = call->cancel == NULL ? &context->never : call->cancel;
-    context->in_chunk = (call->flags & WIRE_FLAG_CHUNK) != 0;
+    context->in_chunk = (context->call.flags & WIRE_FLAG_CHUNK) != 0;
     if (BASE_UNLIKELY(context->in_chunk)) {
         return run_chunk(context);
     }
     return run_one(context);
+}
+
+struct task_outcome task_run(furrow_task *context, const struct task_call *call) {
+    context->call = *call;
+    if (call->cancel == NULL) {
+        context->call.cancel = &context->never;
+    }
+    return *task_execute(context);
 }
 
 /* ---- large outcomes ---- */

@@ -51,15 +51,16 @@ struct task_outcome {
     size_t size;
 };
 
+/* task_call_of gives where the context has what it is to run, for task_execute: for those who fill it in
+ * anew for each task. */
+struct task_call *task_call_of(furrow_task *context);
 /* task_execute calls the function (once for each call of a chunk) and gives its outcome, which is in the
- * context. It blocks as long as the function does. Without memory the outcome is an error all the same
+ * context. What is to be run stands at task_call_of, and `cancel` there may not be NULL. It blocks as long as the function does. Without memory the outcome is an error all the same
  * (kept in the context). In a chunk that is asked to end, the calls not yet made fail with
  * FURROW_ECANCELLED; a chunk that is malformed as a whole is one error. */
-const struct task_outcome *task_execute(furrow_task *context, const struct task_call *call);
-/* task_run gives a copy. */
-static inline struct task_outcome task_run(furrow_task *context, const struct task_call *call) {
-    return *task_execute(context, call);
-}
+const struct task_outcome *task_execute(furrow_task *context);
+/* task_run does both steps, and gives a copy of the outcome. */
+struct task_outcome task_run(furrow_task *context, const struct task_call *call);
 
 /* task_refuse gives the outcome of a task that is not run at all: an error of this kind. It fills in host
  * and pid; the texts are borrowed for the call. Without memory it is the error that says so. */

@@ -37,11 +37,7 @@ struct task_arena_more {
 
 struct furrow_task {
     /* what runs */
-    const furrow_function *function;
-    const uint8_t *arguments;
-    size_t size;
-    atomic_uint *cancel;
-    uint32_t attempt;
+    struct task_call call; /* of a chunk: its one call that runs */
     enum task_arguments arguments_state;
     bool local;
     bool running;

@@ -25,7 +25,7 @@ static bool arguments_good(furrow_task *task) {
     size_t count;
 
     if (task->arguments_state == TASK_ARGUMENTS_UNCHECKED) {
-        task->arguments_state = wire_value_check(task->arguments, task->size, &count)
+        task->arguments_state = wire_value_check(task->call.arguments, task->call.size, &count)
                                     ? TASK_ARGUMENTS_GOOD
                                     : TASK_ARGUMENTS_BAD;
     }
@@ -42,7 +42,7 @@ static __attribute__((cold)) furrow_status arguments_refused(furrow_task *task,
     furrow_status code = task_set_value_error(status, fault);
 
     if (code != FURROW_ENOMEM) {
-        code = task_set_error(FURROW_EARGS, "arguments of %s: %s", task->function->name,
+        code = task_set_error(FURROW_EARGS, "arguments of %s: %s", task->call.function->name,
                               furrow_last_error());
     }
     return note(task, code);
@@ -55,11 +55,12 @@ int furrow_task_args(furrow_task *task, const char *format, ...) {
     va_list arguments;
 
     if (BASE_UNLIKELY(!arguments_good(task))) {
-        return (int)note(
-            task, task_set_error(FURROW_EARGS, "arguments of %s: malformed", task->function->name));
+        return (int)note(task, task_set_error(FURROW_EARGS, "arguments of %s: malformed",
+                                              task->call.function->name));
     }
     va_start(arguments, format);
-    status = wire_value_unpack(task->arguments, task->size, format, &arguments, &keeper, &fault);
+    status = wire_value_unpack(task->call.arguments, task->call.size, format, &arguments, &keeper,
+                               &fault);
     va_end(arguments);
     if (BASE_UNLIKELY(status != WIRE_VALUE_OK)) {
         return (int)arguments_refused(task, status, &fault);
@@ -71,14 +72,14 @@ const void *furrow_task_args_raw(const furrow_task *task, size_t *size, size_t *
     size_t values = 0;
 
     if (task->arguments_state == TASK_ARGUMENTS_BAD ||
-        !wire_value_check(task->arguments, task->size, &values)) {
+        !wire_value_check(task->call.arguments, task->call.size, &values)) {
         *size = 0;
         *count = 0;
         return NULL;
     }
-    *size = task->size;
+    *size = task->call.size;
     *count = values;
-    return task->size == 0 ? (const void *)"" : task->arguments;
+    return task->call.size == 0 ? (const void *)"" : task->call.arguments;
 }
 
 /* ---- results ---- */
@@ -202,7 +203,7 @@ static __attribute__((noinline)) int return_slowly(furrow_task *task, const char
     if (count > 1 && !wire_value_check(task->result.data + task->result_at,
                                        task->result.size - task->result_at, &count)) {
         return result_refused(task, task_set_error(FURROW_EARGS, "result of %s: nested too deep",
-                                                   task->function->name));
+                                                   task->call.function->name));
     }
     return FURROW_OK;
 }
@@ -280,12 +281,12 @@ int furrow_task_returnf(furrow_task *task, const char *printf_format, ...) {
     }
     if (size < 0) {
         return result_refused(task, task_set_error(FURROW_EARGS, "result of %s: printf refuses it",
-                                                   task->function->name));
+                                                   task->call.function->name));
     }
     if (size >= (int)room) {
-        return result_refused(task, task_set_error(FURROW_ETOOBIG,
-                                                   "result of %s: over the limit of %u bytes",
-                                                   task->function->name, WIRE_PAYLOAD_BYTES_MAX));
+        return result_refused(
+            task, task_set_error(FURROW_ETOOBIG, "result of %s: over the limit of %u bytes",
+                                 task->call.function->name, WIRE_PAYLOAD_BYTES_MAX));
     }
     base_buffer_commit(&task->result, (size_t)size);
     string_header(task, (size_t)size);
@@ -299,14 +300,14 @@ int furrow_task_return_packed(furrow_task *task, const void *data, size_t size) 
     size_t count = 0;
 
     if (size > WIRE_PAYLOAD_BYTES_MAX) {
-        return result_refused(task, task_set_error(FURROW_ETOOBIG,
-                                                   "result of %s: over the limit of %u bytes",
-                                                   task->function->name, WIRE_PAYLOAD_BYTES_MAX));
+        return result_refused(
+            task, task_set_error(FURROW_ETOOBIG, "result of %s: over the limit of %u bytes",
+                                 task->call.function->name, WIRE_PAYLOAD_BYTES_MAX));
     }
     if (!wire_value_check(data, size, &count) || count != 1) {
         return result_refused(task,
                               task_set_error(FURROW_EARGS, "result of %s: not one packed value",
-                                             task->function->name));
+                                             task->call.function->name));
     }
     task_result_forget(task);
     blob = result_blob(task, size);
@@ -338,7 +339,7 @@ int furrow_task_fail(furrow_task *task, int32_t code, const char *printf_format,
 /* ---- the end and the rest ---- */
 
 bool furrow_task_cancelled(const furrow_task *task) {
-    return atomic_load_explicit(task->cancel, memory_order_acquire) != 0;
+    return atomic_load_explicit(task->call.cancel, memory_order_acquire) != 0;
 }
 
 int furrow_task_sleep(furrow_task *task, double seconds) {
@@ -354,16 +355,16 @@ int furrow_task_sleep(furrow_task *task, double seconds) {
         if (now >= deadline) {
             return FURROW_OK;
         }
-        (void)base_futex_wait(task->cancel, 0, deadline);
+        (void)base_futex_wait(task->call.cancel, 0, deadline);
         now = base_clock_ns();
     }
     return (int)note(task, task_set_error(FURROW_ECANCELLED, "the task was asked to end"));
 }
 
 uint32_t furrow_task_attempt(const furrow_task *task) {
-    return task->attempt;
+    return task->call.attempt;
 }
 
 const char *furrow_task_name(const furrow_task *task) {
-    return task->function->name;
+    return task->call.function->name;
 }

@@ -12,11 +12,6 @@
 
 /* ---- todo ---- */
 
-/* A slot may be read by a lane that then finds its position gone: so they are atomic. */
-static struct worker_task *todo_get(const struct worker_process *process, unsigned position) {
-    return atomic_load_explicit(&process->todo[position & (WORKER_RING - 1)], memory_order_relaxed);
-}
-
 static void todo_set(struct worker_process *process, unsigned position, struct worker_task *task) {
     atomic_store_explicit(&process->todo[position & (WORKER_RING - 1)], task, memory_order_relaxed);
 }
@@ -36,28 +31,13 @@ static unsigned todo_count(struct worker_process *process) {
     return process->todo_end - atomic_load_explicit(&process->todo_next, memory_order_relaxed);
 }
 
-/* Takes the next task below `end`; NULL: there is none. The lane, in a group. `end` is what it was when
- * the group began: by now todo may be somebody else's, and then nothing below it is left. */
-static struct worker_task *todo_take(struct worker_process *process, unsigned end) {
-    unsigned next = atomic_load_explicit(&process->todo_next, memory_order_relaxed);
-    struct worker_task *task;
-
-    do {
-        if ((int)(end - next) <= 0) {
-            return NULL;
-        }
-        task = todo_get(process, next);
-    } while (!atomic_compare_exchange_weak(&process->todo_next, &next, next + 1));
-    return task;
-}
-
 /* Puts tasks in front of those that are there. */
 static void todo_put_ahead(struct worker_process *process, struct worker_task *const *tasks,
                            uint32_t count) {
     unsigned next = process->todo_end - todo_count(process);
 
     for (unsigned from = process->todo_end; from != next; from--) {
-        todo_set(process, from - 1 + count, todo_get(process, from - 1));
+        todo_set(process, from - 1 + count, worker_todo_get(process, from - 1));
     }
     process->todo_end += count;
     process->todo_ahead += count;
@@ -88,7 +68,7 @@ static void todo_to_pool(struct worker_process *process) {
     uint32_t count = 0;
 
     for (; (int)(process->todo_end - next) > 0; next++, count++) {
-        last = &worker_run_of(todo_get(process, next))->work;
+        last = &worker_run_of(worker_todo_get(process, next))->work;
         *end = last;
         end = &last->next;
     }
@@ -137,7 +117,7 @@ struct base_work *worker_drive_withdraw(struct worker_process *process) {
     }
     to = process->todo_end - count;
     for (unsigned from = to; count > 0; count--, from++) {
-        struct worker_task *task = todo_get(process, from);
+        struct worker_task *task = worker_todo_get(process, from);
 
         if (worker_run_of(task)->withdrawn) {
             *end = &worker_run_of(task)->work;
@@ -233,8 +213,6 @@ bool worker_drive_give(struct worker_process *process) {
 /* Runs some of what is to do. False: it took too long, and the main thread drives. */
 static bool run_group(struct worker_process *process, struct worker_lane *lane) {
     unsigned drive = WORKER_DRIVE_LANE_RUNS, end = process->todo_end;
-    struct worker_task *task;
-    bool ends = false;
 
     worker_group_begin(&lane->group, todo_count(process), process->todo_ahead);
     process->todo_ahead = 0;
@@ -244,10 +222,7 @@ static bool run_group(struct worker_process *process, struct worker_lane *lane) 
         atomic_store(&process->guarded, true);
         set_timer(process, WORKER_GUARD_NS);
     }
-    while (!ends && (task = todo_take(process, end)) != NULL) {
-        ends = worker_lane_execute(process, lane, task);
-    }
-    (void)worker_lane_rest(lane);
+    worker_lane_group(process, lane, end);
     if (atomic_compare_exchange_strong(&process->drive, &drive, WORKER_DRIVE_LANE)) {
         return true;
     }

@@ -81,18 +81,24 @@ static void keep_far(struct worker_process *process, struct worker_lane *lane,
 /* Outcomes of a few bytes are the common case, and a call of memcpy costs more than they do. */
 static inline void copy_short(uint8_t *to, const uint8_t *from, size_t size) {
     uint64_t first, last;
+    uint32_t half, other;
 
-    if (size >= 8 && size <= 16) {
+    if (size > 16 || size == 0) {
+        memcpy(to, from, size);
+    } else if (size >= 8) {
         memcpy(&first, from, 8);
         memcpy(&last, from + size - 8, 8);
         memcpy(to, &first, 8);
         memcpy(to + size - 8, &last, 8);
-    } else if (size < 8) {
-        for (size_t i = 0; i < size; i++) {
-            to[i] = from[i];
-        }
+    } else if (size >= 4) {
+        memcpy(&half, from, 4);
+        memcpy(&other, from + size - 4, 4);
+        memcpy(to, &half, 4);
+        memcpy(to + size - 4, &other, 4);
     } else {
-        memcpy(to, from, size);
+        to[0] = from[0];
+        to[size / 2] = from[size / 2];
+        to[size - 1] = from[size - 1];
     }
 }
 
@@ -145,36 +151,28 @@ static inline void put(struct worker_lane *lane, struct worker_task *task) {
 }
 
 /* A task whose client has an initializer. */
-static __attribute__((noinline)) struct task_outcome run_initialized(struct worker_process *process,
-                                                                     struct worker_lane *lane,
-                                                                     const struct worker_task *task,
-                                                                     struct task_call *call) {
+static __attribute__((noinline)) const struct task_outcome *run_initialized(
+    struct worker_process *process, struct worker_lane *lane, const struct worker_task *task) {
+    struct task_call call = *lane->call; /* the initializer's comes there */
     struct worker_initializer_end end;
-    struct task_outcome outcome;
     bool failed;
 
-    outcome = worker_initialized_run(process->initializers, lane->context, task->session, call,
-                                     &failed, &end);
+    lane->initialized = worker_initialized_run(process->initializers, lane->context, task->session,
+                                               &call, &failed, &end);
     if (failed) {
         base_log(&process->log, BASE_LOG_ERROR, "%s", end.text);
     }
-    return outcome;
+    return &lane->initialized;
 }
 
-bool worker_lane_execute(struct worker_process *process, struct worker_lane *lane,
-                         struct worker_task *task) {
+/* Runs one task. Returns whether that ends a group: the time has been taken then, and the driver is to see
+ * what is in the ring. */
+static inline __attribute__((always_inline)) bool execute(struct worker_process *process,
+                                                          struct worker_lane *lane,
+                                                          struct worker_task *task) {
     struct worker_run *run = worker_run_of(task);
     struct worker_box_slot *slot = lane->slot;
-    struct task_call call = {
-        .function = process->functions.functions[task->function],
-        .arguments = task->data,
-        .size = task->size,
-        .flags = task->flags,
-        .attempt = task->attempt,
-        .cancel = &run->cancel,
-    };
     const struct task_outcome *outcome;
-    struct task_outcome initialized;
     uint64_t finished;
     bool ends;
 
@@ -183,11 +181,18 @@ bool worker_lane_execute(struct worker_process *process, struct worker_lane *lan
     }
     atomic_store_explicit(&lane->current, task, memory_order_relaxed);
     atomic_store_explicit(&slot->lease, task->lease, memory_order_relaxed);
-    if (BASE_LIKELY((call.flags & WIRE_FLAG_INITIALIZED) == 0)) {
-        outcome = task_execute(lane->context, &call);
+    *lane->call = (struct task_call){
+        .function = process->functions.functions[task->function],
+        .arguments = task->data,
+        .size = task->size,
+        .flags = task->flags,
+        .attempt = task->attempt,
+        .cancel = &run->cancel,
+    };
+    if (BASE_LIKELY((task->flags & WIRE_FLAG_INITIALIZED) == 0)) {
+        outcome = task_execute(lane->context);
     } else {
-        initialized = run_initialized(process, lane, task, &call);
-        outcome = &initialized;
+        outcome = run_initialized(process, lane, task);
     }
     atomic_store_explicit(&slot->lease, 0, memory_order_relaxed);
     finished = atomic_load_explicit(&slot->finished, memory_order_relaxed);
@@ -200,6 +205,15 @@ bool worker_lane_execute(struct worker_process *process, struct worker_lane *lan
     }
     put(lane, task);
     return ends;
+}
+
+void worker_lane_group(struct worker_process *process, struct worker_lane *lane, unsigned end) {
+    struct worker_task *task;
+
+    do {
+        task = worker_todo_take(process, end);
+    } while (task != NULL && !execute(process, lane, task));
+    (void)worker_lane_rest(lane);
 }
 
 bool worker_lane_rest(struct worker_lane *lane) {
@@ -225,8 +239,7 @@ static void lane_run(void *owner, unsigned index, struct base_work *work) {
     if (work == &process->drive_work) {
         (void)worker_lane_rest(lane); /* the driver looks into the ring anyhow */
         worker_drive_lane(process);
-    } else if (worker_lane_execute(process, lane,
-                                   worker_task_of((struct worker_run *)(void *)work))) {
+    } else if (execute(process, lane, worker_task_of((struct worker_run *)(void *)work))) {
         worker_lane_tell(process, lane);
     }
 }
@@ -361,6 +374,9 @@ int worker_lanes_open(struct worker_process *process) {
     for (unsigned i = 0; i < process->settings.threads; i++) {
         process->lanes[i].slot = &process->box->slots[i];
         process->lanes[i].context = task_context_new(&config);
+        if (process->lanes[i].context != NULL) {
+            process->lanes[i].call = task_call_of(process->lanes[i].context);
+        }
         process->lanes[i].ring = malloc(WORKER_RING * sizeof(struct worker_task *));
         if (process->lanes[i].context == NULL || process->lanes[i].ring == NULL) {
             error = ENOMEM;

@@ -204,18 +204,19 @@ static uint64_t busy_since(struct worker_process *process) {
 /* Takes up to TAKE_MAX tasks from a lane that has finished some. */
 static void take_some(struct worker_process *process, struct worker_lane *lane, unsigned finished,
                       uint64_t busy_ns) {
-    struct worker_outcome outcomes[TAKE_MAX];
+    struct worker_outcome outcomes[TAKE_MAX], *outcome = outcomes;
     struct worker_run far[TAKE_MAX]; /* copies: the step frees the tasks */
-    unsigned count = 0, far_count = 0;
+    struct worker_task *const *ring = lane->ring;
+    unsigned at = lane->taken, far_count = 0;
+    unsigned end = finished - at > TAKE_MAX ? at + TAKE_MAX : finished;
 
-    for (; count < TAKE_MAX && lane->taken != finished; count++, lane->taken++) {
-        struct worker_outcome *outcome = &outcomes[count];
+    for (; at != end; at++, outcome++) {
         struct worker_run *run;
 
-        if (finished - lane->taken > AHEAD) {
-            __builtin_prefetch(lane->ring[(lane->taken + AHEAD) & (WORKER_RING - 1)]->shell, 1);
+        if (finished - at > AHEAD) {
+            __builtin_prefetch(ring[(at + AHEAD) & (WORKER_RING - 1)]->shell, 1);
         }
-        outcome->task = lane->ring[lane->taken & (WORKER_RING - 1)];
+        outcome->task = ring[at & (WORKER_RING - 1)];
         run = worker_run_of(outcome->task);
         outcome->data = run->bytes;
         outcome->size = (size_t)run->size;
@@ -230,10 +231,12 @@ static void take_some(struct worker_process *process, struct worker_lane *lane, 
         }
         process->long_count -= run->reported;
     }
-    process->in_pool -= count;
-    step(process,
-         &(struct worker_event){
-             .type = WORKER_FINISHED, .outcomes = outcomes, .count = count, .busy_ns = busy_ns});
+    process->in_pool -= end - lane->taken;
+    step(process, &(struct worker_event){.type = WORKER_FINISHED,
+                                         .outcomes = outcomes,
+                                         .count = end - lane->taken,
+                                         .busy_ns = busy_ns});
+    lane->taken = end;
     while (far_count > 0) {
         worker_kept_release(&far[--far_count]);
     }

@@ -93,9 +93,8 @@ static bool done_reserve(struct worker_core *core, uint32_t more) {
     return true;
 }
 
-/* There is room: what runs had it made. */
+/* There is room: RUN made it, for all that is held. */
 static inline void done_push(struct worker_core *core, const struct worker_task *task, bool kills) {
-    BASE_ASSERT(core->done_count < core->done_room);
     *worker_done_at(core, core->done_count++) = (struct worker_done){
         .lease = task->lease,
         .id = task->id,
@@ -359,10 +358,11 @@ static bool put_overdue(struct worker_core *core, const struct worker_task *task
     return put_error(core, task, WIRE_KIND_DEADLINE, message);
 }
 
-/* What is not put as it is: an outcome that is too large, or one of a task over its limit. */
+/* An outcome that is too large, or one of a task whose state tells more than that it runs. */
 static bool put_otherwise(struct worker_core *core, const struct worker_outcome *outcome) {
     char message[96];
 
+    BASE_ASSERT(outcome->task->state != WORKER_WITHDRAWING); /* the shell owes an answer first */
     if (outcome->task->state == WORKER_OVERDUE && outcome->kind != WIRE_KIND_VALUE) {
         return put_overdue(core, outcome->task);
     }
@@ -377,7 +377,9 @@ static bool put_otherwise(struct worker_core *core, const struct worker_outcome 
 }
 
 static inline bool put_outcome(struct worker_core *core, const struct worker_outcome *outcome) {
-    if (BASE_UNLIKELY(outcome->task->state == WORKER_OVERDUE ||
+    const struct worker_task *task = outcome->task;
+
+    if (BASE_UNLIKELY((task->state != WORKER_WAITING && task->state != WORKER_RUNNING) ||
                       outcome->size > core->payload_max)) {
         return put_otherwise(core, outcome);
     }
@@ -389,6 +391,7 @@ void worker_tasks_finished(struct worker_core *core, uint64_t now_ns,
                            const struct worker_event *event) {
     const struct worker_outcome *outcome = event->outcomes, *end = outcome + event->count;
 
+    BASE_ASSERT(core->done_count + event->count <= core->done_room);
     core->busy_ns += event->busy_ns;
     core->finished += event->count;
     for (; outcome < end; outcome++) {
@@ -397,7 +400,6 @@ void worker_tasks_finished(struct worker_core *core, uint64_t now_ns,
         if (BASE_UNLIKELY(task->state == WORKER_CONDEMNED)) {
             worker_task_drop(core, task); /* its outcome is out */
         } else if (BASE_LIKELY(put_outcome(core, outcome))) {
-            BASE_ASSERT(task->state != WORKER_WITHDRAWING); /* the shell owes an answer first */
             done_push(core, task, false);
             task_drop(core, task);
         } else {
@@ -427,6 +429,7 @@ void worker_tasks_owed(struct worker_core *core, uint64_t now_ns) {
                    worker_put(core, core->results, WIRE_KIND_ERROR, task->lease,
                               core->no_memory.data, core->no_memory.size, NULL)) {
             core->owing--;
+            BASE_ASSERT(core->done_count < core->done_room);
             done_push(core, task, false);
             worker_task_drop(core, task);
         }
@@ -464,6 +467,7 @@ static void condemn(struct worker_core *core, uint64_t now_ns, struct worker_tas
         base_heap_update(&core->timers, &task->limit->timer, now_ns + WORKER_RETRY_NS);
         return;
     }
+    BASE_ASSERT(core->done_count < core->done_room);
     done_push(core, task, true);
     worker_phase_set(task, WORKER_CONDEMNED);
     core->condemned++;

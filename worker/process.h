@@ -142,6 +142,8 @@ struct worker_lane {
     _Atomic uint64_t busy_ns;                           /* spent in tasks, altogether */
     struct worker_box_slot *slot;
     furrow_task *context;
+    struct task_call *call;          /* the context's */
+    struct task_outcome initialized; /* of a task whose client has an initializer */
     struct worker_chunk *chunk;
     uint64_t group_ns; /* when the group began; 0: there is none */
     struct worker_group group;
@@ -203,6 +205,29 @@ struct worker_process {
     bool left;
 };
 
+/* ---- todo ---- */
+
+/* A slot may be read by a lane that then finds its position gone: so they are atomic. */
+static inline struct worker_task *worker_todo_get(const struct worker_process *process,
+                                                  unsigned position) {
+    return atomic_load_explicit(&process->todo[position & (WORKER_RING - 1)], memory_order_relaxed);
+}
+
+/* worker_todo_take takes the next task below `end`; NULL: there is none. The lane, in a group. `end` is what
+ * it was when the group began: by now todo may be somebody else's, and then nothing below it is left. */
+static inline struct worker_task *worker_todo_take(struct worker_process *process, unsigned end) {
+    unsigned next = atomic_load_explicit(&process->todo_next, memory_order_relaxed);
+    struct worker_task *task;
+
+    do {
+        if ((int)(end - next) <= 0) {
+            return NULL;
+        }
+        task = worker_todo_get(process, next);
+    } while (!atomic_compare_exchange_weak(&process->todo_next, &next, next + 1));
+    return task;
+}
+
 /* ---- child_lanes.c ---- */
 
 /* worker_lanes_open makes the lanes and the pool, whose first thread runs the initializer, if there is
@@ -214,10 +239,9 @@ bool worker_lanes_close(struct worker_process *process, uint64_t deadline_ns);
 /* worker_kept_release lets go of where an outcome was kept. The driver. */
 void worker_kept_release(const struct worker_run *run);
 
-/* worker_lane_execute runs one task in its lane. Returns whether that ends a group: the time has been
- * taken then, and the driver is to see what is in the ring. */
-bool worker_lane_execute(struct worker_process *process, struct worker_lane *lane,
-                         struct worker_task *task);
+/* worker_lane_group runs tasks of todo below `end` until none is left or a group ends. The lane, in
+ * LANE_RUNS. */
+void worker_lane_group(struct worker_process *process, struct worker_lane *lane, unsigned end);
 /* worker_lane_rest ends a group, if one has begun, without a next one. Returns whether it had. */
 bool worker_lane_rest(struct worker_lane *lane);
 /* worker_lane_tell wakes the main thread for what is in the ring. */
