@@ -78,30 +78,6 @@ static void keep_far(struct worker_process *process, struct worker_lane *lane,
     run->data = run->blob->data;
 }
 
-/* Outcomes of a few bytes are the common case, and a call of memcpy costs more than they do. */
-static inline void copy_short(uint8_t *to, const uint8_t *from, size_t size) {
-    uint64_t first, last;
-    uint32_t half, other;
-
-    if (size > 16 || size == 0) {
-        memcpy(to, from, size);
-    } else if (size >= 8) {
-        memcpy(&first, from, 8);
-        memcpy(&last, from + size - 8, 8);
-        memcpy(to, &first, 8);
-        memcpy(to + size - 8, &last, 8);
-    } else if (size >= 4) {
-        memcpy(&half, from, 4);
-        memcpy(&other, from + size - 4, 4);
-        memcpy(to, &half, 4);
-        memcpy(to + size - 4, &other, 4);
-    } else {
-        to[0] = from[0];
-        to[size / 2] = from[size / 2];
-        to[size - 1] = from[size - 1];
-    }
-}
-
 /* Keeps an outcome until the driver takes it: the context is used again at once. */
 static inline void keep(struct worker_process *process, struct worker_lane *lane,
                         struct worker_run *run, const struct task_outcome *outcome) {
@@ -109,7 +85,7 @@ static inline void keep(struct worker_process *process, struct worker_lane *lane
     run->size = outcome->size;
     if (BASE_LIKELY(outcome->size <= WORKER_INLINE_BYTES)) {
         run->kept = WORKER_KEPT_INLINE;
-        copy_short(run->bytes, outcome->data, outcome->size);
+        wire_copy_short(run->bytes, outcome->data, outcome->size); /* it has one byte at least */
     } else {
         keep_far(process, lane, run, outcome);
     }
