@@ -52,7 +52,7 @@ struct worker_task {
     uint8_t marks;
     struct worker_limit *limit;
     /* The shell's: pool node, cancel flag, ...; zeroed when the task is made. */
-    _Alignas(64) uint64_t shell[8];
+    uint64_t shell[8];
 };
 /* WORKER_START gives tasks to the shell. WORKER_FINISHED, or WORKER_WITHDRAWN with `withdrawn`, gives
  * each of them back: exactly one of them, once. */

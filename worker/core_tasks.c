@@ -10,6 +10,7 @@
 /* Tasks from RUN to RESULTS. */
 
 _Static_assert(sizeof(struct worker_task) == 128, "a task has two cache lines");
+_Static_assert(offsetof(struct worker_task, shell) == 64, "of which the second is the shell's");
 
 /* ------------------------------------------------------------------- phases */
 
