@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "libclient/error.h"
 #include "libclient/future.h"
 #include "libclient/future_kept.h"
@@ -48,43 +49,60 @@ static bool has_value(const furrow_future *future) {
     return future_state(future) == FURROW_FINISHED && future->kind == WIRE_KIND_VALUE;
 }
 
-furrow_status furrow_future_result(furrow_future *future, double timeout, const char *format, ...) {
-    struct wire_value_keeper keeper = {.keep = future_kept_memory, .user = future};
+/* Waits for a value. */
+static __attribute__((noinline)) furrow_status await_value(furrow_future *future, double timeout) {
     furrow_status status = wait_for(future, timeout);
-    struct wire_value_fault fault;
-    enum wire_value_status unpacked;
-    va_list arguments;
 
     if (BASE_UNLIKELY(status != FURROW_OK)) {
         return status;
     }
+    return BASE_LIKELY(has_value(future)) ? FURROW_OK : explain_outcome(future);
+}
+
+/* Unpacks what is not plain, from `place` on, or says what is wrong with it. */
+static __attribute__((noinline)) furrow_status unpack_on(furrow_future *future,
+                                                         struct wire_value_place place,
+                                                         const char *format, va_list *arguments) {
+    const struct wire_value_keeper keeper = {future_kept_memory, future, future->pointers};
+    struct wire_value_fault fault;
+    enum wire_value_status status = wire_value_unpack_on(
+        place, future->task.data, future->task.size, format, arguments, &keeper, &fault);
+
+    return status == WIRE_VALUE_OK ? FURROW_OK : task_set_value_error(status, &fault);
+}
+
+furrow_status furrow_future_result(furrow_future *future, double timeout, const char *format, ...) {
+    struct wire_value_place place;
+    va_list arguments;
+
     if (BASE_UNLIKELY(!has_value(future))) {
-        return explain_outcome(future);
+        furrow_status status = await_value(future, timeout);
+
+        if (status != FURROW_OK) {
+            return status;
+        }
     }
     if (format == NULL) {
         return FURROW_OK;
     }
-    keeper.allow_pointers = future->pointers; /* the resolver's until it is done */
-    keeper.keep = future_kept_memory;
-    keeper.user = future;
-    keeper.allow_pointers = future->pointers;
     va_start(arguments, format);
-    unpacked = wire_value_unpack(future->task.data, future->task.size, format, &arguments, &keeper,
-                                 &fault);
+    place = wire_value_unpack_plain(future->task.data, future->task.size, format, &arguments);
+    if (BASE_UNLIKELY(place.letter != NULL)) {
+        furrow_status status = unpack_on(future, place, format, &arguments);
+
+        va_end(arguments);
+        return status;
+    }
     va_end(arguments);
-    return BASE_LIKELY(unpacked == WIRE_VALUE_OK) ? FURROW_OK
-                                                  : task_set_value_error(unpacked, &fault);
+    return FURROW_OK;
 }
 
 furrow_status furrow_future_value(furrow_future *future, double timeout, const void **data,
                                   size_t *size) {
-    furrow_status status = wait_for(future, timeout);
+    furrow_status status = has_value(future) ? FURROW_OK : await_value(future, timeout);
 
     if (status != FURROW_OK) {
         return status;
-    }
-    if (!has_value(future)) {
-        return explain_outcome(future);
     }
     *data = future->task.data;
     *size = future->task.size;

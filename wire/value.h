@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/assert.h"
+
 struct base_buffer;
 
 /* wire_value_check walks headers only: counts <= bytes left, depth <= WIRE_DEPTH_MAX, no reserved
@@ -51,11 +53,29 @@ struct wire_value_fault {
 enum wire_value_status wire_value_pack(struct base_buffer *out, size_t *count, bool allow_pointers,
                                        const char *format, va_list *arguments,
                                        struct wire_value_fault *fault);
+/* The two steps of wire_value_pack_small: numbers and the like, without a call or a struct in memory; and
+ * the rest, from the letter on in front of which the first step has stopped. */
+struct wire_value_packed {
+    uint32_t size, count; /* bytes and values so far */
+    const char *letter;   /* where it goes on; NULL: that was all */
+};
+struct wire_value_packed wire_value_pack_scalars(uint8_t *out, size_t room, const char *format,
+                                                 va_list *arguments);
+size_t wire_value_pack_small_on(uint8_t *out, size_t room, struct wire_value_packed packed,
+                                size_t *count, bool allow_pointers, va_list *arguments);
 /* wire_value_pack_small packs into fixed memory: the fast path of submit. Returns the bytes written
  * and adds to *count, or SIZE_MAX if it does not fit or the format has anything but scalars, strings,
  * binary and whole values (then begin the arguments anew with wire_value_pack, which also tells the error). */
-size_t wire_value_pack_small(uint8_t *out, size_t room, size_t *count, bool allow_pointers,
-                             const char *format, va_list *arguments);
+static inline size_t wire_value_pack_small(uint8_t *out, size_t room, size_t *count,
+                                           bool allow_pointers, const char *format,
+                                           va_list *arguments) {
+    struct wire_value_packed packed = wire_value_pack_scalars(out, room, format, arguments);
+    if (BASE_UNLIKELY(packed.letter != NULL)) {
+        return wire_value_pack_small_on(out, room, packed, count, allow_pointers, arguments);
+    }
+    *count += packed.count;
+    return packed.size;
+}
 /* wire_value_bound says how much room is enough for wire_value_pack_small with the same format and
  * arguments, whatever the size of strings, binary and whole values (v) among them. SIZE_MAX: it would
  * not pack them, or they are over WIRE_PAYLOAD_BYTES_MAX. */
@@ -71,6 +91,20 @@ struct wire_value_keeper {
      * to be a pointer. */
     bool allow_pointers;
 };
+/* The two steps of wire_value_unpack: values of the common kinds, without a call or a struct in memory;
+ * and the rest, from the value on in front of which the first step has stopped: whatever else there is,
+ * and whatever is wrong. */
+struct wire_value_place {
+    const uint8_t *at;
+    const char
+        *letter; /* of that value, or the format's end; NULL: that was all, and all is well */
+};
+struct wire_value_place wire_value_unpack_plain(const void *data, size_t size, const char *format,
+                                                va_list *arguments);
+enum wire_value_status wire_value_unpack_on(struct wire_value_place place, const void *data,
+                                            size_t size, const char *format, va_list *arguments,
+                                            const struct wire_value_keeper *keeper,
+                                            struct wire_value_fault *fault);
 /* wire_value_unpack reads data by a format; all values must be consumed unless it ends with *.
  * Malformed data is never read beyond its end, but check it first: this only sees what it touches.
  * On error, variables of letters before the failing one may have been set.
@@ -79,9 +113,16 @@ struct wire_value_keeper {
  *
  * Errors: FORMAT, MISMATCH (too few or too many values, another type, out of range), POINTER, NOMEM
  * (keep returned NULL). */
-enum wire_value_status wire_value_unpack(const void *data, size_t size, const char *format,
-                                         va_list *arguments, const struct wire_value_keeper *keeper,
-                                         struct wire_value_fault *fault);
+static inline enum wire_value_status wire_value_unpack(const void *data, size_t size,
+                                                       const char *format, va_list *arguments,
+                                                       const struct wire_value_keeper *keeper,
+                                                       struct wire_value_fault *fault) {
+    struct wire_value_place place = wire_value_unpack_plain(data, size, format, arguments);
+    if (BASE_LIKELY(place.letter == NULL)) {
+        return WIRE_VALUE_OK;
+    }
+    return wire_value_unpack_on(place, data, size, format, arguments, keeper, fault);
+}
 /* wire_value_begin_array writes an array header of any count (for results of several values, and
  * chunks). False: no memory. */
 bool wire_value_begin_array(struct base_buffer *out, uint32_t count);

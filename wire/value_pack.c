@@ -255,10 +255,8 @@ static inline uint8_t *write_pointer(uint8_t *at, const void *pointer) {
 
 #define SCALAR_BYTES_MAX 10u
 
-/* One value; NULL: it is nothing small. There is room for a scalar. */
-static inline uint8_t *write_letter(uint8_t *at, const uint8_t *end, char letter,
-                                    bool allow_pointers, va_list *arguments) {
-    const void *data;
+/* A number or the like; NULL: the letter is none of these. There is room for it. */
+static inline uint8_t *write_scalar(uint8_t *at, char letter, va_list *arguments) {
     switch (letter) {
     case 'i':
         return write_int(at, va_arg(*arguments, int64_t));
@@ -272,6 +270,16 @@ static inline uint8_t *write_letter(uint8_t *at, const uint8_t *end, char letter
     case 'n':
         *at = 0xc0;
         return at + 1;
+    default:
+        return NULL;
+    }
+}
+
+/* Any one value; NULL: it is nothing small. There is room for a scalar. */
+static uint8_t *write_letter(uint8_t *at, const uint8_t *end, char letter, bool allow_pointers,
+                             va_list *arguments) {
+    const void *data;
+    switch (letter) {
     case 's':
         data = va_arg(*arguments, const char *);
         return write_bytes(at, end, letter, data, data == NULL ? 0 : strlen(data));
@@ -286,32 +294,45 @@ static inline uint8_t *write_letter(uint8_t *at, const uint8_t *end, char letter
         data = va_arg(*arguments, void *);
         return allow_pointers ? write_pointer(at, data) : NULL;
     default:
-        return NULL;
+        return write_scalar(at, letter, arguments);
     }
 }
-
-size_t wire_value_pack_small(uint8_t *out, size_t room, size_t *count, bool allow_pointers,
-                             const char *format, va_list *arguments) {
-    uint8_t *at = out;
+struct wire_value_packed wire_value_pack_scalars(uint8_t *out, size_t room, const char *format,
+                                                 va_list *arguments) {
     const uint8_t *const end = out + room;
-    size_t values = 0;
-    if (format == NULL) {
-        return 0;
+    uint8_t *at = out, *next;
+    uint32_t count = 0;
+    const char *letter = format == NULL ? "" : format;
+    for (; *letter != 0; letter++) {
+        next = (size_t)(end - at) < SCALAR_BYTES_MAX ? NULL : write_scalar(at, *letter, arguments);
+        if (next != NULL) {
+            at = next;
+            count++;
+        } else if (*letter != ' ' && *letter != ',') {
+            return (struct wire_value_packed){(uint32_t)(at - out), count, letter};
+        }
     }
-    for (; *format != 0; format++) {
-        if (*format == ' ' || *format == ',') {
+    return (struct wire_value_packed){(uint32_t)(at - out), count, NULL};
+}
+
+size_t wire_value_pack_small_on(uint8_t *out, size_t room, struct wire_value_packed packed,
+                                size_t *count, bool allow_pointers, va_list *arguments) {
+    const uint8_t *const end = out + room;
+    uint8_t *at = out + packed.size;
+    for (const char *letter = packed.letter; *letter != 0; letter++) {
+        if (*letter == ' ' || *letter == ',') {
             continue;
         }
         if ((size_t)(end - at) < SCALAR_BYTES_MAX) {
             return SIZE_MAX;
         }
-        at = write_letter(at, end, *format, allow_pointers, arguments);
+        at = write_letter(at, end, *letter, allow_pointers, arguments);
         if (at == NULL) {
             return SIZE_MAX;
         }
-        values++;
+        packed.count++;
     }
-    *count += values;
+    *count += packed.count;
     return (size_t)(at - out);
 }
 

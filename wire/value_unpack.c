@@ -247,13 +247,18 @@ static enum wire_value_status left_over(const struct unpack *unpack) {
     return WIRE_VALUE_MISMATCH;
 }
 
-enum wire_value_status wire_value_unpack(const void *data, size_t size, const char *format,
-                                         va_list *arguments, const struct wire_value_keeper *keeper,
-                                         struct wire_value_fault *fault) {
-    struct unpack unpack = {wire_reader_of(data, size), wire_format_of(format, fault), arguments,
-                            keeper};
+enum wire_value_status wire_value_unpack_on(struct wire_value_place place, const void *data,
+                                            size_t size, const char *format, va_list *arguments,
+                                            const struct wire_value_keeper *keeper,
+                                            struct wire_value_fault *fault) {
+    struct unpack unpack = {wire_reader_of(data, size), wire_format_of(place.letter, fault),
+                            arguments, keeper};
     enum wire_value_status status = WIRE_VALUE_OK;
     fault->text[0] = 0;
+    unpack.in.at = place.at;
+    for (const char *done = format; done != NULL && done != place.letter; done++) {
+        unpack.walk.position += *done == ' ' || *done == ',' ? 0 : 1;
+    }
     while (status == WIRE_VALUE_OK && wire_format_next(&unpack.walk, &status)) {
         status = unpack.walk.letter == '*' ? unpack_rest(&unpack) : unpack_letter(&unpack);
     }
@@ -261,4 +266,117 @@ enum wire_value_status wire_value_unpack(const void *data, size_t size, const ch
         return left_over(&unpack);
     }
     return status;
+}
+
+/* --------------------------------------------------------------- fast path */
+
+/* An integer that an int64_t holds, in whatever form it is written. Returns where it ends; NULL: there is
+ * none. */
+static inline const uint8_t *read_number(const uint8_t *at, const uint8_t *end, int64_t *number) {
+    const size_t left = (size_t)(end - at);
+    if (left == 0) {
+        return NULL;
+    }
+    if ((int8_t)*at >= -32) {
+        *number = (int8_t)*at;
+        return at + 1;
+    }
+    switch (*at) {
+    case 0xcc:
+        *number = left < 2 ? 0 : at[1];
+        return left < 2 ? NULL : at + 2;
+    case 0xcd:
+        *number = left < 3 ? 0 : wire_load16(at + 1);
+        return left < 3 ? NULL : at + 3;
+    case 0xce:
+        *number = left < 5 ? 0 : wire_load32(at + 1);
+        return left < 5 ? NULL : at + 5;
+    case 0xcf:
+        *number = left < 9 ? -1 : (int64_t)wire_load64(at + 1);
+        return *number < 0 ? NULL : at + 9;
+    case 0xd0:
+        *number = left < 2 ? 0 : (int8_t)at[1];
+        return left < 2 ? NULL : at + 2;
+    case 0xd1:
+        *number = left < 3 ? 0 : (int16_t)wire_load16(at + 1);
+        return left < 3 ? NULL : at + 3;
+    case 0xd2:
+        *number = left < 5 ? 0 : (int32_t)wire_load32(at + 1);
+        return left < 5 ? NULL : at + 5;
+    case 0xd3:
+        *number = left < 9 ? 0 : (int64_t)wire_load64(at + 1);
+        return left < 9 ? NULL : at + 9;
+    default:
+        return NULL;
+    }
+}
+
+/* A short string or binary: a header of `bytes` and a body of `size`. */
+static inline const uint8_t *view(const uint8_t *at, const uint8_t *end, size_t bytes, size_t size,
+                                  va_list *arguments) {
+    if ((size_t)(end - at) < bytes + size) {
+        return NULL;
+    }
+    *va_arg(*arguments, const void **) = at + bytes;
+    *va_arg(*arguments, size_t *) = size;
+    return at + bytes + size;
+}
+
+/* One value of the common kinds, or a blank. Returns where it ends; NULL, nothing having happened: it is
+ * none of these, or none for this letter. */
+static inline const uint8_t *unpack_plain(const uint8_t *at, const uint8_t *end, char letter,
+                                          va_list *arguments) {
+    const uint8_t *next;
+    int64_t number;
+    uint64_t bits;
+    switch (letter) {
+    case ' ':
+    case ',':
+        return at;
+    case 'i':
+    case 'u':
+        next = read_number(at, end, &number);
+        if (next != NULL && letter == 'i') {
+            *va_arg(*arguments, int64_t *) = number;
+        } else if (next != NULL && number >= 0) {
+            *va_arg(*arguments, uint64_t *) = (uint64_t)number;
+        } else {
+            return NULL;
+        }
+        return next;
+    case 'd':
+        if (end - at < 9 || *at != 0xcb) {
+            return NULL;
+        }
+        bits = wire_load64(at + 1);
+        memcpy(va_arg(*arguments, double *), &bits, sizeof bits);
+        return at + 9;
+    case 'b':
+        if (at == end || (*at & 0xfe) != 0xc2) {
+            return NULL;
+        }
+        *va_arg(*arguments, bool *) = *at == 0xc3;
+        return at + 1;
+    case 'S':
+        return at == end || (*at & 0xe0) != 0xa0 ? NULL : view(at, end, 1, *at & 0x1f, arguments);
+    case 'B':
+        return end - at < 2 || *at != 0xc4 ? NULL : view(at, end, 2, at[1], arguments);
+    default:
+        return NULL;
+    }
+}
+
+struct wire_value_place wire_value_unpack_plain(const void *data, size_t size, const char *format,
+                                                va_list *arguments) {
+    struct wire_reader in = wire_reader_of(data, size);
+    const char *letter = format == NULL ? "" : format;
+    const uint8_t *next;
+    while (*letter != 0 && (next = unpack_plain(in.at, in.end, *letter, arguments)) != NULL) {
+        in.at = next;
+        letter++;
+    }
+    if (*letter == 0 && in.at == in.end) {
+        letter = NULL;
+    }
+    return (struct wire_value_place){in.at, letter};
 }

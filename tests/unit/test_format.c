@@ -622,6 +622,97 @@ static void what_msgpack_packs_is_unpacked(void **state) {
     msgpack_sbuffer_destroy(&buffer);
 }
 
+/* What unpacking a format gives: values in cells, as far as it came, and what it had to say. */
+#define CELLS 4
+struct unpacked {
+    enum wire_value_status status;
+    struct wire_value_fault fault;
+    unsigned char cells[CELLS][sizeof(uint64_t)];
+};
+
+/* Into cells that belong to no type, `shortly` as everybody does and else by the long way alone. */
+static struct unpacked unpack_into(void *cells[CELLS], bool shortly, const uint8_t *data,
+                                   size_t size, const char *format, ...) {
+    struct unpacked to = {.fault = {""}};
+    va_list arguments;
+    for (size_t i = 0; i < CELLS; i++) {
+        memset(cells[i], 0x5a, sizeof to.cells[i]);
+    }
+    va_start(arguments, format);
+    to.status = shortly ? wire_value_unpack(data, size, format, &arguments, NULL, &to.fault)
+                        : wire_value_unpack_on((struct wire_value_place){data, format}, data, size,
+                                               format, &arguments, NULL, &to.fault);
+    va_end(arguments);
+    for (size_t i = 0; i < CELLS; i++) {
+        memcpy(to.cells[i], cells[i], sizeof to.cells[i]);
+    }
+    return to;
+}
+
+static void both_ways_agree(const uint8_t *data, size_t size, const char *format) {
+    uint8_t *copy = malloc(size > 0 ? size : 1); /* ends where its memory ends */
+    void *cells[CELLS];
+    assert_non_null(copy);
+    memcpy(copy, data, size);
+    for (size_t i = 0; i < CELLS; i++) {
+        cells[i] = malloc(sizeof(uint64_t));
+        assert_non_null(cells[i]);
+    }
+    struct unpacked one =
+        unpack_into(cells, true, copy, size, format, cells[0], cells[1], cells[2], cells[3]);
+    struct unpacked two =
+        unpack_into(cells, false, copy, size, format, cells[0], cells[1], cells[2], cells[3]);
+    assert_int_equal(one.status, two.status);
+    assert_memory_equal(one.cells, two.cells, sizeof one.cells);
+    if (one.status != WIRE_VALUE_OK) {
+        assert_string_equal(one.fault.text, two.fault.text);
+    }
+    for (size_t i = 0; i < CELLS; i++) {
+        free(cells[i]);
+    }
+    free(copy);
+}
+
+/* For every first byte of a value, with several bodies and lengths, wherever it stands. */
+static void the_short_way_and_the_long_way_of_unpacking_agree(void **state) {
+    static const char *const formats[] = {"i",  "u",  "d",  "b",  "n",  "s",   "S",  "B",
+                                          "v",  "p",  "x",  "*",  "",   "[i]", "ii", "i u",
+                                          "iS", "iB", "id", "ib", "i,", "Si",  "i]"};
+    static const uint8_t fills[] = {0x00, 0x01, 0x7f, 0x80, 0xc3, 0xff};
+    uint8_t data[12];
+    (void)state;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        for (size_t fill = 0; fill < sizeof fills; fill++) {
+            memset(data, fills[fill], sizeof data);
+            data[0] = (uint8_t)byte;
+            for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+                for (size_t size = 0; size < sizeof data; size++) {
+                    both_ways_agree(data, size, formats[i]);
+                }
+            }
+            data[0] = 0xd0; /* an integer in front of it */
+            data[1] = 0xfe;
+            data[2] = (uint8_t)byte;
+            for (size_t size = 2; size < sizeof data; size++) {
+                both_ways_agree(data, size, "i u");
+                both_ways_agree(data, size, "iS");
+            }
+        }
+    }
+}
+
+/* Where the short way stops in between, the position in what is said is right. */
+static void a_fault_behind_what_was_unpacked_shortly_names_its_position(void **state) {
+    int64_t i;
+    double d;
+    (void)state;
+    assert_int_equal(unpack("\x01\xcb\0\0\0\0\0\0\0\0\xc0", 11, "i, d i", &i, &d, &i),
+                     WIRE_VALUE_MISMATCH);
+    assert_string_equal(fault.text, "argument 3 (\"i\"): found nil");
+    assert_int_equal(unpack("\x01\x02", 2, "i", &i), WIRE_VALUE_MISMATCH);
+    assert_string_equal(fault.text, "1 value is left over: the format has 1");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -649,6 +740,8 @@ int main(void) {
         TEST(strings_are_kept_terminated_or_refused),
         TEST(a_pointer_is_taken_only_where_it_is_allowed),
         TEST(what_msgpack_packs_is_unpacked),
+        TEST(the_short_way_and_the_long_way_of_unpacking_agree),
+        TEST(a_fault_behind_what_was_unpacked_shortly_names_its_position),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
