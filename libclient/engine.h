@@ -254,18 +254,62 @@ bool engine_is_current(const struct engine *engine);
 /* engine_drive_help drives, if nobody does and it may, until the future is done, its time is up or the I/O
  * thread does better; not beyond deadline_ns (base_clock_ns). Any thread; the executor stays open. */
 void engine_drive_help(struct engine *engine, const furrow_future *future, uint64_t deadline_ns);
+/* What this thread does with an executor again and again: engine_drive.c. */
+enum engine_turn {
+    ENGINE_TURN_ANY,       /* nothing is known */
+    ENGINE_TURN_WAITED,    /* it has waited; has it submitted but one before? */
+    ENGINE_TURN_SUBMITTED, /* and has submitted one */
+    ENGINE_TURN_SEND,      /* and has waited: what it submits next it sends itself */
+    ENGINE_TURN_SENT,      /* and has done so */
+};
+struct engine_habit {
+    uint64_t serial; /* of the executor */
+    enum engine_turn turn;
+};
+extern _Thread_local struct engine_habit engine_habit __attribute__((tls_model("initial-exec")));
+
 /* engine_drive_submit is told of a submit that is in the inbox. It returns true if it has carried it out,
- * or called the I/O thread for it; false: the driver is to be woken. Doesn't block. Any thread. */
-bool engine_drive_submit(struct engine *engine);
+ * or called the I/O thread for it; false: the driver is to be woken. Doesn't block. Any thread.
+ * (engine_drive_habitual is for a thread that has a habit.) */
+bool engine_drive_habitual(struct engine *engine);
+static inline bool engine_drive_submit(struct engine *engine) {
+    return BASE_UNLIKELY(engine_habit.turn != ENGINE_TURN_ANY) && engine_drive_habitual(engine);
+}
 /* engine_block_signals blocks all but those that tell of a fault, and gives the mask as it was. */
 void engine_block_signals(sigset_t *before);
 
 /* ---- engine_requests.c ---- */
 
-/* engine_push_chain hands something over to the driver and wakes it. False: the inbox is closed. Any
- * thread. */
-bool engine_push_chain(struct engine *engine, struct base_inbox *inbox,
-                       struct base_inbox_node *newest, struct base_inbox_node *oldest);
+/* What a closed inbox has as its head. */
+extern struct base_inbox_node engine_inbox_closed;
+/* engine_inbox_push is base_inbox_push_chain for an inbox that may be closed: then it returns false. It
+ * wakes nobody. Any thread. */
+static inline bool engine_inbox_push(struct base_inbox *inbox, struct base_inbox_node *newest,
+                                     struct base_inbox_node *oldest) {
+    struct base_inbox_node *head = atomic_load_explicit(&inbox->head, memory_order_relaxed);
+
+    do {
+        if (BASE_UNLIKELY(head == &engine_inbox_closed)) {
+            return false;
+        }
+        oldest->next = head;
+    } while (!atomic_compare_exchange_weak(&inbox->head, &head, newest));
+    return true;
+}
+/* engine_submit hands futures over to the driver, linked as base_inbox_push_chain wants them, and sees to
+ * it that somebody drives. False: submits are closed. Any thread. */
+static inline bool engine_submit(struct engine *engine, struct base_inbox_node *newest,
+                                 struct base_inbox_node *oldest) {
+    if (BASE_UNLIKELY(!engine_inbox_push(&engine->submits, newest, oldest))) {
+        return false;
+    }
+    /* While it is full the driver looks at its submits before it next sleeps without. Both the push
+     * and this look are sequentially consistent, as are its store to `full` and its look at the inbox. */
+    if (!engine_drive_submit(engine) && !atomic_load(&engine->full)) {
+        base_wake_signal(&engine->wake);
+    }
+    return true;
+}
 /* engine_ask hands over a request and waits until it is answered, or (`request` is copied) doesn't
  * wait. False: the engine has ended, or there is no memory. */
 bool engine_ask(struct engine *engine, struct engine_request *request);

@@ -379,31 +379,26 @@ static void drive_for(struct engine *engine, const struct lead *lead, const furr
  * A thread that submits one task and waits for it, again and again, sends it itself: waking the I/O
  * thread would be for nothing. If it then doesn't wait, the I/O thread does the rest. */
 
-enum turn {
-    TURN_ANY,       /* nothing is known */
-    TURN_WAITED,    /* it has waited; has it submitted but one before? */
-    TURN_SUBMITTED, /* and has submitted one */
-    TURN_SEND,      /* and has waited: what it submits next it sends itself */
-    TURN_SENT,      /* and has done so */
-};
-static _Thread_local struct {
-    uint64_t serial; /* of the executor */
-    enum turn turn;
-} habit __attribute__((tls_model("initial-exec")));
+_Thread_local struct engine_habit engine_habit __attribute__((tls_model("initial-exec")));
 
 static void note_wait(const struct engine *engine) {
-    if (habit.serial != engine->base.serial) {
-        habit.serial = engine->base.serial;
-        habit.turn = TURN_ANY;
+    if (engine_habit.serial != engine->base.serial) {
+        engine_habit.serial = engine->base.serial;
+        engine_habit.turn = ENGINE_TURN_ANY;
     }
-    habit.turn = habit.turn == TURN_SUBMITTED || habit.turn == TURN_SENT ? TURN_SEND : TURN_WAITED;
+    engine_habit.turn =
+        engine_habit.turn == ENGINE_TURN_SUBMITTED || engine_habit.turn == ENGINE_TURN_SENT
+            ? ENGINE_TURN_SEND
+            : ENGINE_TURN_WAITED;
 }
 
 /* Whether this thread is to send what it has submitted. */
 static bool note_submit(void) {
-    bool send = habit.turn == TURN_SEND;
+    bool send = engine_habit.turn == ENGINE_TURN_SEND;
 
-    habit.turn = send ? TURN_SENT : habit.turn == TURN_WAITED ? TURN_SUBMITTED : TURN_ANY;
+    engine_habit.turn = send                                      ? ENGINE_TURN_SENT
+                        : engine_habit.turn == ENGINE_TURN_WAITED ? ENGINE_TURN_SUBMITTED
+                                                                  : ENGINE_TURN_ANY;
     return send;
 }
 
@@ -418,11 +413,10 @@ void engine_drive_help(struct engine *engine, const furrow_future *future, uint6
     }
 }
 
-bool engine_drive_submit(struct engine *engine) {
+bool engine_drive_habitual(struct engine *engine) {
     struct lead lead;
 
-    if (BASE_LIKELY(habit.turn == TURN_ANY || habit.serial != engine->base.serial) ||
-        !note_submit() || !begin(engine, &lead)) {
+    if (engine_habit.serial != engine->base.serial || !note_submit() || !begin(engine, &lead)) {
         return false;
     }
     drive_for(engine, &lead, NULL, UINT64_MAX);

@@ -6,34 +6,20 @@
 
 #include "base/futex.h"
 
-/* What a closed inbox has as its head. */
-static struct base_inbox_node closed;
+struct base_inbox_node engine_inbox_closed;
 
-bool engine_push_chain(struct engine *engine, struct base_inbox *inbox,
-                       struct base_inbox_node *newest, struct base_inbox_node *oldest) {
-    struct base_inbox_node *head = atomic_load_explicit(&inbox->head, memory_order_relaxed);
-
-    do {
-        if (BASE_UNLIKELY(head == &closed)) {
-            return false;
-        }
-        oldest->next = head;
-    } while (!atomic_compare_exchange_weak(&inbox->head, &head, newest));
-    if (inbox == &engine->submits && engine_drive_submit(engine)) {
-        return true;
+static bool push_request(struct engine *engine, struct engine_request *request) {
+    if (!engine_inbox_push(&engine->requests, &request->node, &request->node)) {
+        return false;
     }
-    /* While it is full the driver looks at its submits before it next sleeps without. Both the push
-     * and this look are sequentially consistent, as are its store to `full` and its look at the inbox. */
-    if (inbox != &engine->submits || !atomic_load(&engine->full)) {
-        base_wake_signal(&engine->wake);
-    }
+    base_wake_signal(&engine->wake);
     return true;
 }
 
 struct base_inbox_node *engine_close_inbox(struct base_inbox *inbox) {
-    struct base_inbox_node *head = atomic_exchange(&inbox->head, &closed);
+    struct base_inbox_node *head = atomic_exchange(&inbox->head, &engine_inbox_closed);
 
-    return head == &closed ? NULL : base_inbox_reverse(head);
+    return head == &engine_inbox_closed ? NULL : base_inbox_reverse(head);
 }
 
 /* ------------------------------------------------------- on the asking thread */
@@ -42,7 +28,7 @@ bool engine_ask(struct engine *engine, struct engine_request *request) {
     BASE_ASSERT(!engine_is_current(engine));
     request->detached = false;
     atomic_init(&request->answered, 0);
-    if (!engine_push_chain(engine, &engine->requests, &request->node, &request->node)) {
+    if (!push_request(engine, request)) {
         return false;
     }
     while (atomic_load(&request->answered) == 0) {
@@ -62,7 +48,7 @@ bool engine_tell(struct engine *engine, const struct engine_request *request) {
     if (copy->future != NULL) {
         future_keep(copy->future);
     }
-    if (engine_push_chain(engine, &engine->requests, &copy->node, &copy->node)) {
+    if (push_request(engine, copy)) {
         return true;
     }
     if (copy->future != NULL) {
@@ -90,7 +76,7 @@ static void answer(struct engine_request *request) {
 void engine_verdict(struct engine *engine, furrow_future *future) {
     struct engine_request **at = &engine->cancels;
 
-    future->own_flags &= (uint16_t)~ENGINE_FUTURE_CANCEL_WAITED;
+    future->own_flags &= (uint8_t)~ENGINE_FUTURE_CANCEL_WAITED;
     while (*at != NULL) {
         struct engine_request *request = *at;
 

@@ -206,8 +206,10 @@ const char *executor_why(const furrow_executor *executor) {
     return is_break(atomic_load(&executor->refusal)) ? executor->text : "";
 }
 
-static __attribute__((cold, noinline)) furrow_status refuse(furrow_status refusal,
-                                                            const furrow_executor *executor) {
+furrow_status executor_refusal(const furrow_executor *executor) {
+    furrow_status refusal =
+        (furrow_status)atomic_load_explicit(&executor->refusal, memory_order_acquire);
+
     if (refusal == FURROW_EBROKEN) {
         return task_set_error(refusal, "the executor is broken: %s", executor->text);
     }
@@ -215,16 +217,6 @@ static __attribute__((cold, noinline)) furrow_status refuse(furrow_status refusa
         return task_set_error(refusal, "%s", executor->text);
     }
     return task_set_plain_error(refusal);
-}
-
-furrow_status executor_check(furrow_executor *executor) {
-    furrow_status refusal =
-        (furrow_status)atomic_load_explicit(&executor->refusal, memory_order_acquire);
-
-    if (BASE_LIKELY(refusal == FURROW_OK)) {
-        return FURROW_OK;
-    }
-    return refuse(refusal, executor);
 }
 
 /* ----------------------------------------------------------------------- gate */

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/assert.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "libclient/future.h"
@@ -151,8 +152,15 @@ void executor_break(furrow_executor *executor, const char *format, ...)
 void executor_break_as(furrow_executor *executor, furrow_status status, const char *text)
     __attribute__((cold));
 
-/* executor_check returns FURROW_OK, or the refusal with the error text set. */
-furrow_status executor_check(furrow_executor *executor);
+/* executor_check returns FURROW_OK, or the refusal with the error text set. (executor_refusal is for when
+ * there is one.) */
+furrow_status executor_refusal(const furrow_executor *executor) __attribute__((cold));
+static inline furrow_status executor_check(const furrow_executor *executor) {
+    if (BASE_LIKELY(atomic_load_explicit(&executor->refusal, memory_order_acquire) == FURROW_OK)) {
+        return FURROW_OK;
+    }
+    return executor_refusal(executor);
+}
 
 /* executor_why is the text of a break, "" if there is none. */
 const char *executor_why(const furrow_executor *executor);
@@ -180,9 +188,24 @@ bool executor_in_callback(const furrow_executor *executor);
 
 /* ------------------------------------------------------------------ classes */
 
+/* executor_class_known gives the class of a function (NULL: of none) with default options, if it was asked
+ * for before; else NULL. It costs two loads. Any thread. */
+static inline struct executor_class *executor_class_known(const furrow_executor *executor,
+                                                          const furrow_function *function) {
+    const struct executor_class_table *table =
+        atomic_load_explicit(&executor->table, memory_order_acquire);
+    struct executor_class *class_;
+
+    if (BASE_UNLIKELY(function == NULL || table == NULL || function->index >= table->count)) {
+        return NULL;
+    }
+    class_ = atomic_load_explicit(&table->entries[function->index], memory_order_acquire);
+    return BASE_LIKELY(class_ != NULL && class_->function == function) ? class_ : NULL;
+}
+
 /* executor_class_of gives the class of a function (or, function being NULL, of a name of name_size
  * bytes) with these options (NULL: the defaults) and flags (WIRE_FLAG_CHUNK or 0). With default
- * options and flags a class that is known costs two loads. Returns NULL with the error set:
+ * options and flags it begins with executor_class_known. Returns NULL with the error set:
  * FURROW_EINVAL (an option), FURROW_ENOFUNCTION, FURROW_ETOOBIG (a name or tag, too many of either),
  * FURROW_ENOMEM. */
 struct executor_class *executor_class_of(furrow_executor *executor, const furrow_function *function,

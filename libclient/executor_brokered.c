@@ -48,8 +48,7 @@ static furrow_status submit(furrow_executor *executor, furrow_future *future) {
     struct engine *engine = engine_of(executor);
 
     future->task.class_index = (uint32_t)future->class_->own;
-    if (BASE_UNLIKELY(
-            !engine_push_chain(engine, &engine->submits, &future->inbox, &future->inbox))) {
+    if (BASE_UNLIKELY(!engine_submit(engine, &future->inbox, &future->inbox))) {
         return refused(executor);
     }
     return FURROW_OK;
@@ -93,7 +92,7 @@ static furrow_status submit_chain(furrow_executor *executor, furrow_future *firs
 
     last->next = NULL;
     newest = link_newest_first(first);
-    if (BASE_UNLIKELY(!engine_push_chain(engine, &engine->submits, newest, &first->inbox))) {
+    if (BASE_UNLIKELY(!engine_submit(engine, newest, &first->inbox))) {
         link_oldest_first(newest);
         return refused(executor);
     }

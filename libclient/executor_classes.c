@@ -317,22 +317,17 @@ static struct executor_class *find_with_options(furrow_executor *executor,
 struct executor_class *executor_class_of(furrow_executor *executor, const furrow_function *function,
                                          const char *name, size_t name_size,
                                          const furrow_submit_options *options, uint32_t flags) {
-    struct executor_class_table *table;
+    struct executor_class *class_;
 
-    if (BASE_UNLIKELY(function == NULL)) {
+    if (function == NULL) {
         return find_class(executor, NULL, name, name_size, options, flags);
     }
     if (options != NULL) {
         return find_with_options(executor, function, options, flags);
     }
-    table = atomic_load_explicit(&executor->table, memory_order_acquire);
-    if (BASE_LIKELY(flags == 0 && table != NULL && function->index < table->count)) {
-        struct executor_class *class_ =
-            atomic_load_explicit(&table->entries[function->index], memory_order_acquire);
-
-        if (BASE_LIKELY(class_ != NULL && class_->function == function)) {
-            return class_;
-        }
+    class_ = flags == 0 ? executor_class_known(executor, function) : NULL;
+    if (class_ != NULL) {
+        return class_;
     }
     return find_class(executor, function, function->name, strlen(function->name), NULL, flags);
 }

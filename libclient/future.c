@@ -27,30 +27,6 @@ static atomic_uint *futex_of(furrow_future *future) {
 
 /* ------------------------------------------------------- references and memory */
 
-furrow_future *future_new(furrow_executor *executor) {
-    furrow_future *future = future_allocate();
-
-    if (BASE_UNLIKELY(future == NULL)) {
-        return NULL;
-    }
-    atomic_init(&future->word, executor == NULL ? FUTURE_REF_ONE : 2 * FUTURE_REF_ONE);
-    future->watches = NULL;
-    atomic_init(&future->kept, NULL);
-    future->executor = executor;
-    future->class_ = NULL;
-    future->storage = FUTURE_BORROWED;
-    future->kind = WIRE_KIND_VALUE;
-    future->pointers = executor == NULL || executor->ops->allow_pointers;
-    future->own_flags = 0;
-    future->own = 0;
-    future->next = NULL;
-    future->task.data = future->bytes;
-    future->task.size = 0;
-    future->task.large = NULL;
-    future->task.id = UINT64_MAX; /* the broker's client gives it one */
-    return future;
-}
-
 static void free_bytes(furrow_future *future) {
     switch ((enum future_storage)future->storage) {
     case FUTURE_BORROWED:
@@ -66,15 +42,19 @@ static void free_bytes(furrow_future *future) {
     future->storage = FUTURE_BORROWED;
 }
 
-static void free_future(furrow_future *future) {
-    if (BASE_UNLIKELY(future->watches != NULL)) {
+/* What few futures have. */
+static __attribute__((noinline)) void free_parts(furrow_future *future) {
+    if (future->watches != NULL) {
         future_discard_watches(future);
     }
-    if (BASE_UNLIKELY(future->storage != FUTURE_BORROWED)) {
-        free_bytes(future);
-    }
-    if (BASE_UNLIKELY(atomic_load_explicit(&future->kept, memory_order_relaxed) != NULL)) {
-        future_kept_free(future);
+    free_bytes(future);
+    future_kept_free(future);
+}
+
+static inline void free_future(furrow_future *future) {
+    if (BASE_UNLIKELY(future->watches != NULL || future->storage != FUTURE_BORROWED ||
+                      atomic_load_explicit(&future->kept, memory_order_relaxed) != NULL)) {
+        free_parts(future);
     }
     future_release(future);
 }

@@ -51,10 +51,10 @@ struct furrow_future {
     _Atomic(struct future_kept *) kept; /* decoded error, terminated strings: until it is freed */
     furrow_executor *executor;          /* NULL: nobody's. May be gone once the future is done */
     struct executor_class *class_;      /* goes with the executor */
-    uint8_t storage : 4;                /* enum future_storage */
-    bool pointers : 1;                  /* its values may have pointers in them */
+    uint8_t storage;                    /* enum future_storage */
+    bool pointers;                      /* its values may have pointers in them */
     uint8_t kind;                       /* enum wire_kind, once done */
-    uint16_t own_flags;                 /* the executor's, 0 at first */
+    uint8_t own_flags;                  /* the executor's, 0 at first */
     uint32_t own;                       /* likewise */
 
     /* The executor's place for it. From submit until it is resolved, task.data and task.size are the
@@ -82,9 +82,7 @@ static inline furrow_future *future_of_inbox(struct base_inbox_node *node) {
     return BASE_CONTAINER_OF(node, struct furrow_future, inbox);
 }
 
-/* future_new makes a PENDING future with two references, or with one if executor is NULL. It has no
- * arguments and no class yet. Any thread. NULL: no memory. */
-furrow_future *future_new(furrow_executor *executor);
+/* How to make one: libclient/future_memory.h. */
 
 /* ------------------------------------------------------------ for executors */
 

@@ -7,22 +7,15 @@
 #include "base/assert.h"
 #include "base/list.h"
 
-/* The address sanitizer is to see each future as an allocation of its own. */
-#if defined(__SANITIZE_ADDRESS__)
-#define FUTURE_MEMORY_PLAIN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define FUTURE_MEMORY_PLAIN 1
-#endif
-#endif
+_Thread_local struct future_cache future_cache __attribute__((tls_model("initial-exec")));
 
 #ifdef FUTURE_MEMORY_PLAIN
 
-furrow_future *future_allocate(void) {
+furrow_future *future_allocate_slowly(void) {
     return aligned_alloc(64, sizeof(struct furrow_future));
 }
 
-void future_release(furrow_future *future) {
+void future_release_slowly(furrow_future *future) {
     free(future);
 }
 
@@ -59,17 +52,13 @@ static struct {
     size_t chunk_count;
 } depot = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-struct cache {
-    furrow_future *free;
-    unsigned count;
-    bool registered; /* the destructor below will be called for this thread */
-};
-
-/* Initial-exec: a submit must not pay for a call that looks the address up. */
-static _Thread_local struct cache cache __attribute__((tls_model("initial-exec")));
 static pthread_key_t cache_key;
 static pthread_once_t cache_once = PTHREAD_ONCE_INIT;
 static bool cache_key_made;
+
+static unsigned cache_count(void) {
+    return future_cache.registered ? CACHED_MAX - future_cache.room : 0;
+}
 
 static struct chunk *chunk_of(furrow_future *future) {
     return (struct chunk *)((uintptr_t)future & ~(uintptr_t)(CHUNK_BYTES - 1));
@@ -105,19 +94,29 @@ static struct chunk *chunk_new(void) {
     return chunk; /* all zero: an unused chunk */
 }
 
-/* chunk_take gives a future, NULL if the chunk has no more. */
-static furrow_future *chunk_take(struct chunk *chunk) {
-    furrow_future *future = chunk->free;
+/* chunk_take moves up to `most` futures, and at least one, into the cache, and returns how many: a run of
+ * the free ones as it is linked, or else some that have never been used. */
+static unsigned chunk_take(struct chunk *chunk, unsigned most) {
+    furrow_future *first = chunk->free, *last = first;
+    unsigned count = 1;
 
-    if (future != NULL) {
-        chunk->free = future->next;
-    } else if (chunk->touched < CHUNK_FUTURES) {
-        future = (furrow_future *)(void *)((char *)chunk + CHUNK_HEAD) + chunk->touched++;
+    if (first != NULL) {
+        for (; count < most && last->next != NULL; count++) {
+            last = last->next;
+        }
+        chunk->free = last->next;
     } else {
-        return NULL;
+        first = last = (furrow_future *)(void *)((char *)chunk + CHUNK_HEAD) + chunk->touched;
+        for (; count < most && chunk->touched + count < CHUNK_FUTURES; count++) {
+            last->next = last + 1;
+            last++;
+        }
+        chunk->touched += count;
     }
-    chunk->used++;
-    return future;
+    last->next = future_cache.free;
+    future_cache.free = first;
+    chunk->used += count;
+    return count;
 }
 
 /* depot_chunk gives a chunk with at least one free future, in the usable list. The lock is held. */
@@ -141,8 +140,11 @@ static struct chunk *depot_chunk(void) {
     return chunk;
 }
 
-/* depot_take moves up to BATCH futures into the cache. */
+/* depot_take moves up to BATCH futures into the cache, which is empty. */
 static void depot_take(void) {
+    unsigned count = 0;
+    struct chunk *chunk;
+
     pthread_mutex_lock(&depot.lock);
     if (!depot.ready) {
         base_list_init(&depot.usable);
@@ -150,38 +152,27 @@ static void depot_take(void) {
         base_list_init(&depot.spare);
         depot.ready = true;
     }
-    while (cache.count < BATCH) {
-        struct chunk *chunk = depot_chunk();
-
-        if (chunk == NULL) {
-            break;
-        }
-        while (cache.count < BATCH) {
-            furrow_future *future = chunk_take(chunk);
-
-            if (future == NULL) {
-                break;
-            }
-            future->next = cache.free;
-            cache.free = future;
-            cache.count++;
-        }
+    while (count < BATCH && (chunk = depot_chunk()) != NULL) {
+        count += chunk_take(chunk, BATCH - count);
         if (chunk->used == CHUNK_FUTURES) {
             base_list_remove(&chunk->node);
             base_list_push_back(&depot.full, &chunk->node);
         }
     }
     pthread_mutex_unlock(&depot.lock);
+    future_cache.room = CACHED_MAX - count;
 }
 
-/* chunk_take_back takes a future back; a chunk that is no longer wanted goes on `unwanted`. */
-static void chunk_take_back(furrow_future *future, struct base_list *unwanted) {
-    struct chunk *chunk = chunk_of(future);
+/* chunk_take_back takes a run of `count` futures back; a chunk that is no longer wanted goes on
+ * `unwanted`. */
+static void chunk_take_back(struct chunk *chunk, furrow_future *first, furrow_future *last,
+                            unsigned count, struct base_list *unwanted) {
+    bool was_full = chunk->used == CHUNK_FUTURES;
 
-    future->next = chunk->free;
-    chunk->free = future;
-    chunk->used--;
-    if (chunk->used > 0 && chunk->used < CHUNK_FUTURES - 1) {
+    last->next = chunk->free;
+    chunk->free = first;
+    chunk->used -= count;
+    if (chunk->used > 0 && !was_full) {
         return;
     }
     base_list_remove(&chunk->node);
@@ -196,19 +187,25 @@ static void chunk_take_back(furrow_future *future, struct base_list *unwanted) {
     }
 }
 
-/* depot_give moves `count` futures out of the cache. */
+/* depot_give moves `count` futures out of the cache, in runs of one chunk each. */
 static void depot_give(unsigned count) {
     struct base_list unwanted;
 
+    BASE_ASSERT(count <= cache_count());
     base_list_init(&unwanted);
     pthread_mutex_lock(&depot.lock);
-    while (count-- > 0) {
-        furrow_future *future = cache.free;
+    while (count > 0) {
+        furrow_future *first = future_cache.free, *last = first;
+        struct chunk *chunk = chunk_of(first);
+        unsigned run = 1;
 
-        BASE_ASSERT(future != NULL);
-        cache.free = future->next;
-        cache.count--;
-        chunk_take_back(future, &unwanted);
+        for (; run < count && chunk_of(last->next) == chunk; run++) {
+            last = last->next;
+        }
+        future_cache.free = last->next;
+        future_cache.room += run;
+        count -= run;
+        chunk_take_back(chunk, first, last, run, &unwanted);
     }
     pthread_mutex_unlock(&depot.lock);
     for (struct base_node *node; (node = base_list_pop_front(&unwanted)) != NULL;) {
@@ -218,8 +215,10 @@ static void depot_give(unsigned count) {
 
 static void cache_end(void *unused) {
     (void)unused;
-    depot_give(cache.count);
-    cache.registered = false;
+    depot_give(cache_count());
+    BASE_ASSERT(future_cache.free == NULL);
+    future_cache.registered = false;
+    future_cache.room = 0;
 }
 
 static void cache_key_make(void) {
@@ -231,53 +230,27 @@ static void cache_key_make(void) {
 static void cache_register(void) {
     (void)pthread_once(&cache_once, cache_key_make);
     if (cache_key_made) {
-        (void)pthread_setspecific(cache_key, &cache);
+        (void)pthread_setspecific(cache_key, &future_cache);
     }
-    cache.registered = true;
+    future_cache.registered = true;
+    future_cache.room = CACHED_MAX;
 }
 
-static __attribute__((noinline)) furrow_future *allocate_slowly(void) {
-    furrow_future *future;
-
-    if (!cache.registered) {
+furrow_future *future_allocate_slowly(void) {
+    if (!future_cache.registered) {
         cache_register();
     }
     depot_take();
-    future = cache.free;
-    if (future != NULL) {
-        cache.free = future->next;
-        cache.count--;
-    }
-    return future;
+    return future_cache.free == NULL ? NULL : future_allocate();
 }
 
-static __attribute__((noinline)) void release_slowly(void) {
-    if (!cache.registered) {
+void future_release_slowly(furrow_future *future) {
+    if (!future_cache.registered) {
         cache_register();
-    }
-    if (cache.count >= CACHED_MAX) {
+    } else {
         depot_give(BATCH);
     }
-}
-
-furrow_future *future_allocate(void) {
-    furrow_future *future = cache.free;
-
-    if (BASE_UNLIKELY(future == NULL)) {
-        return allocate_slowly();
-    }
-    cache.free = future->next;
-    cache.count--;
-    return future;
-}
-
-void future_release(furrow_future *future) {
-    future->next = cache.free;
-    cache.free = future;
-    cache.count++;
-    if (BASE_UNLIKELY(cache.count >= CACHED_MAX || !cache.registered)) {
-        release_slowly();
-    }
+    future_release(future);
 }
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "base/buffer.h"
 #include "libclient/executor_private.h"
-#include "libclient/future.h"
+#include "libclient/future_memory.h"
 #include "task/status.h"
 #include "wire/value.h"
 

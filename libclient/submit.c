@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/buffer.h"
 #include "libclient/executor_private.h"
+#include "libclient/future_memory.h"
 #include "task/status.h"
 #include "wire/value.h"
 
@@ -118,35 +119,70 @@ static __attribute__((noinline)) furrow_status pack_outside(furrow_future *futur
     return status;
 }
 
+static __attribute__((cold, noinline)) furrow_future *no_memory(void) {
+    (void)task_set_plain_error(FURROW_ENOMEM);
+    return NULL;
+}
+
+static inline furrow_future *new_of_class(furrow_executor *executor,
+                                          struct executor_class *class_) {
+    furrow_future *future = future_new(executor);
+
+    if (BASE_UNLIKELY(future == NULL)) {
+        return no_memory();
+    }
+    future->class_ = class_;
+    return future;
+}
+
+/* Goes on with what is no number. */
+static __attribute__((noinline)) size_t pack_inside_on(furrow_future *future, size_t head_size,
+                                                       struct wire_value_packed packed,
+                                                       va_list *arguments) {
+    size_t count = 0;
+
+    return wire_value_pack_small_on(future->bytes + head_size, FUTURE_INLINE_BYTES - head_size,
+                                    packed, &count, future->pointers, arguments);
+}
+
+/* pack_inside packs arguments behind the `head_size` bytes that are in the future already. False: they are
+ * too many, or wrong; pack_outside is to begin them anew. */
+static inline bool pack_inside(furrow_future *future, size_t head_size, const char *format,
+                               va_list *arguments) {
+    struct wire_value_packed packed = wire_value_pack_scalars(
+        future->bytes + head_size, FUTURE_INLINE_BYTES - head_size, format, arguments);
+    size_t size = packed.size;
+
+    if (BASE_UNLIKELY(packed.letter != NULL)) {
+        size = pack_inside_on(future, head_size, packed, arguments);
+        if (size == SIZE_MAX) {
+            return false;
+        }
+    }
+    future->task.size = (uint32_t)(head_size + size);
+    return true;
+}
+
 furrow_future *submit_new(furrow_executor *executor, struct executor_class *class_,
                           const void *head, size_t head_size, const char *format,
                           va_list *arguments) {
-    furrow_future *future = future_new(executor);
-    size_t size = SIZE_MAX;
-    size_t count = 0;
+    furrow_future *future = new_of_class(executor, class_);
+    bool packed = false;
 
-    if (BASE_UNLIKELY(future == NULL)) {
-        (void)task_set_plain_error(FURROW_ENOMEM);
+    if (future == NULL) {
         return NULL;
     }
-    future->class_ = class_;
-    if (format == NULL) {
-        format = "";
-    }
-    if (BASE_LIKELY(head_size <= FUTURE_INLINE_BYTES)) {
+    if (head_size <= FUTURE_INLINE_BYTES) {
         va_list again;
 
         if (head_size > 0) {
             memcpy(future->bytes, head, head_size);
         }
         va_copy(again, *arguments);
-        size = wire_value_pack_small(future->bytes + head_size, FUTURE_INLINE_BYTES - head_size,
-                                     &count, executor->ops->allow_pointers, format, &again);
+        packed = pack_inside(future, head_size, format, &again);
         va_end(again);
     }
-    if (BASE_LIKELY(size != SIZE_MAX)) {
-        future->task.size = (uint32_t)(head_size + size);
-    } else if (pack_outside(future, head, head_size, format, arguments) != FURROW_OK) {
+    if (!packed && pack_outside(future, head, head_size, format, arguments) != FURROW_OK) {
         submit_undo(future);
         return NULL;
     }
@@ -188,14 +224,35 @@ static furrow_status take_packed(furrow_future *future, const void *arguments, s
 
 furrow_future *submit_new_packed(furrow_executor *executor, struct executor_class *class_,
                                  const void *arguments, size_t size) {
-    furrow_future *future = future_new(executor);
+    furrow_future *future = new_of_class(executor, class_);
 
-    if (future == NULL) {
-        (void)task_set_plain_error(FURROW_ENOMEM);
+    if (future != NULL && take_packed(future, arguments, size) != FURROW_OK) {
+        submit_undo(future);
         return NULL;
     }
-    future->class_ = class_;
-    if (take_packed(future, arguments, size) != FURROW_OK) {
+    return future;
+}
+
+static __attribute__((noinline)) furrow_future *send_through_gate(furrow_executor *executor,
+                                                                  furrow_future *future) {
+    if (executor_gate_enter(executor, 1) == 0) {
+        (void)executor_check(executor);
+        submit_undo(future);
+        return NULL;
+    }
+    if (executor->ops->submit(executor, future) != FURROW_OK) {
+        executor_gate_leave(executor, 1);
+        submit_undo(future);
+        return NULL;
+    }
+    return future;
+}
+
+static inline furrow_future *send_new(furrow_executor *executor, furrow_future *future) {
+    if (BASE_UNLIKELY(executor->max_pending != 0)) {
+        return send_through_gate(executor, future);
+    }
+    if (BASE_UNLIKELY(executor->ops->submit(executor, future) != FURROW_OK)) {
         submit_undo(future);
         return NULL;
     }
@@ -203,64 +260,75 @@ furrow_future *submit_new_packed(furrow_executor *executor, struct executor_clas
 }
 
 furrow_future *submit_send(furrow_executor *executor, furrow_future *future) {
-    bool gated = executor->max_pending != 0;
-
-    if (BASE_UNLIKELY(gated) && executor_gate_enter(executor, 1) == 0) {
-        (void)executor_check(executor);
-        submit_undo(future);
-        return NULL;
-    }
-    if (BASE_UNLIKELY(executor->ops->submit(executor, future) != FURROW_OK)) {
-        if (gated) {
-            executor_gate_leave(executor, 1);
-        }
-        submit_undo(future);
-        return NULL;
-    }
-    return future;
+    return send_new(executor, future);
 }
 
 /* ------------------------------------------------------------------- public */
+
+/* The class of a function, or NULL with the error set: the executor may refuse tasks. */
+static inline struct executor_class *class_for(furrow_executor *executor,
+                                               const furrow_submit_options *options,
+                                               const furrow_function *function) {
+    struct executor_class *class_ = NULL;
+
+    if (BASE_UNLIKELY(executor_check(executor) != FURROW_OK)) {
+        return NULL;
+    }
+    if (BASE_LIKELY(options == NULL)) {
+        class_ = executor_class_known(executor, function);
+    }
+    return BASE_LIKELY(class_ != NULL) ? class_
+                                       : executor_class_of(executor, function, NULL, 0, options, 0);
+}
 
 furrow_future *furrow_vsubmit_function(furrow_executor *executor,
                                        const furrow_submit_options *options,
                                        const furrow_function *function, const char *format,
                                        va_list arguments) {
-    struct executor_class *class_;
-    furrow_future *future = NULL;
+    struct executor_class *class_ = class_for(executor, options, function);
+    furrow_future *future;
     va_list copy;
 
-    if (BASE_UNLIKELY(executor_check(executor) != FURROW_OK)) {
-        return NULL;
-    }
-    class_ = executor_class_of(executor, function, NULL, 0, options, 0);
-    if (BASE_UNLIKELY(class_ == NULL)) {
+    if (class_ == NULL) {
         return NULL;
     }
     va_copy(copy, arguments);
     future = submit_new(executor, class_, NULL, 0, format, &copy);
     va_end(copy);
-    return BASE_LIKELY(future != NULL) ? submit_send(executor, future) : NULL;
+    return future == NULL ? NULL : submit_send(executor, future);
 }
 
+/* As furrow_vsubmit_function, in a straight line. */
 furrow_future *furrow_submit_function(furrow_executor *executor,
                                       const furrow_submit_options *options,
                                       const furrow_function *function, const char *format, ...) {
-    struct executor_class *class_;
+    struct executor_class *class_ = class_for(executor, options, function);
     furrow_future *future;
     va_list arguments;
+    bool packed;
 
-    if (BASE_UNLIKELY(executor_check(executor) != FURROW_OK)) {
-        return NULL;
-    }
-    class_ = executor_class_of(executor, function, NULL, 0, options, 0);
     if (BASE_UNLIKELY(class_ == NULL)) {
         return NULL;
     }
+    future = new_of_class(executor, class_);
+    if (BASE_UNLIKELY(future == NULL)) {
+        return NULL;
+    }
     va_start(arguments, format);
-    future = submit_new(executor, class_, NULL, 0, format, &arguments);
+    packed = pack_inside(future, 0, format, &arguments);
     va_end(arguments);
-    return BASE_LIKELY(future != NULL) ? submit_send(executor, future) : NULL;
+    if (BASE_UNLIKELY(!packed)) {
+        furrow_status status;
+
+        va_start(arguments, format);
+        status = pack_outside(future, NULL, 0, format, &arguments);
+        va_end(arguments);
+        if (status != FURROW_OK) {
+            submit_undo(future);
+            return NULL;
+        }
+    }
+    return send_new(executor, future);
 }
 
 furrow_future *furrow_submit_by_name(furrow_executor *executor,
@@ -321,9 +389,8 @@ furrow_future *furrow_submit_call(furrow_executor *executor, void *(*fn)(void *)
     if (executor_check(executor) != FURROW_OK) {
         return NULL;
     }
-    future = future_new(executor);
+    future = new_of_class(executor, NULL);
     if (future == NULL) {
-        (void)task_set_plain_error(FURROW_ENOMEM);
         return NULL;
     }
     executor->ops->set_call(executor, future, fn, argument);

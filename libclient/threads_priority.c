@@ -1,6 +1,7 @@
 #include <errno.h>
 
 #include "base/assert.h"
+#include "libclient/future_memory.h"
 #include "libclient/threads.h"
 
 /* The pool is a queue, first in first out. Tasks of other than the default priority wait in a heap

@@ -256,10 +256,12 @@ static inline uint8_t *write_pointer(uint8_t *at, const void *pointer) {
 #define SCALAR_BYTES_MAX 10u
 
 /* A number or the like; NULL: the letter is none of these. There is room for it. */
-static inline uint8_t *write_scalar(uint8_t *at, char letter, va_list *arguments) {
-    switch (letter) {
-    case 'i':
+static inline __attribute__((always_inline)) uint8_t *write_scalar(uint8_t *at, char letter,
+                                                                   va_list *arguments) {
+    if (BASE_LIKELY(letter == 'i')) { /* most are: not by the switch's table */
         return write_int(at, va_arg(*arguments, int64_t));
+    }
+    switch (letter) {
     case 'u':
         return wire_write_uint(at, va_arg(*arguments, uint64_t));
     case 'd':

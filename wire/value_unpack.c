@@ -270,6 +270,29 @@ enum wire_value_status wire_value_unpack_on(struct wire_value_place place, const
 
 /* --------------------------------------------------------------- fast path */
 
+/* The forms of an integer that few numbers need. As read_number. */
+static inline const uint8_t *read_other_number(const uint8_t *at, size_t left, int64_t *number) {
+    switch (*at) {
+    case 0xcf:
+        *number = left < 9 ? -1 : (int64_t)wire_load64(at + 1);
+        return *number < 0 ? NULL : at + 9;
+    case 0xd0:
+        *number = left < 2 ? 0 : (int8_t)at[1];
+        return left < 2 ? NULL : at + 2;
+    case 0xd1:
+        *number = left < 3 ? 0 : (int16_t)wire_load16(at + 1);
+        return left < 3 ? NULL : at + 3;
+    case 0xd2:
+        *number = left < 5 ? 0 : (int32_t)wire_load32(at + 1);
+        return left < 5 ? NULL : at + 5;
+    case 0xd3:
+        *number = left < 9 ? 0 : (int64_t)wire_load64(at + 1);
+        return left < 9 ? NULL : at + 9;
+    default:
+        return NULL;
+    }
+}
+
 /* An integer that an int64_t holds, in whatever form it is written. Returns where it ends; NULL: there is
  * none. */
 static inline const uint8_t *read_number(const uint8_t *at, const uint8_t *end, int64_t *number) {
@@ -291,50 +314,30 @@ static inline const uint8_t *read_number(const uint8_t *at, const uint8_t *end, 
     case 0xce:
         *number = left < 5 ? 0 : wire_load32(at + 1);
         return left < 5 ? NULL : at + 5;
-    case 0xcf:
-        *number = left < 9 ? -1 : (int64_t)wire_load64(at + 1);
-        return *number < 0 ? NULL : at + 9;
-    case 0xd0:
-        *number = left < 2 ? 0 : (int8_t)at[1];
-        return left < 2 ? NULL : at + 2;
-    case 0xd1:
-        *number = left < 3 ? 0 : (int16_t)wire_load16(at + 1);
-        return left < 3 ? NULL : at + 3;
-    case 0xd2:
-        *number = left < 5 ? 0 : (int32_t)wire_load32(at + 1);
-        return left < 5 ? NULL : at + 5;
-    case 0xd3:
-        *number = left < 9 ? 0 : (int64_t)wire_load64(at + 1);
-        return left < 9 ? NULL : at + 9;
     default:
-        return NULL;
+        return read_other_number(at, left, number);
     }
 }
 
-/* A short string or binary: a header of `bytes` and a body of `size`. */
-static inline const uint8_t *view(const uint8_t *at, const uint8_t *end, size_t bytes, size_t size,
+/* The body of a short string or binary. */
+static inline const uint8_t *view(const uint8_t *body, const uint8_t *end, size_t size,
                                   va_list *arguments) {
-    if ((size_t)(end - at) < bytes + size) {
+    if ((size_t)(end - body) < size) {
         return NULL;
     }
-    *va_arg(*arguments, const void **) = at + bytes;
+    *va_arg(*arguments, const void **) = body;
     *va_arg(*arguments, size_t *) = size;
-    return at + bytes + size;
+    return body + size;
 }
 
-/* One value of the common kinds, or a blank. Returns where it ends; NULL, nothing having happened: it is
+/* One value of the common kinds. Returns where it ends; NULL, nothing having happened: it is
  * none of these, or none for this letter. */
 static inline const uint8_t *unpack_plain(const uint8_t *at, const uint8_t *end, char letter,
                                           va_list *arguments) {
     const uint8_t *next;
     int64_t number;
     uint64_t bits;
-    switch (letter) {
-    case ' ':
-    case ',':
-        return at;
-    case 'i':
-    case 'u':
+    if (BASE_LIKELY(letter == 'i') || letter == 'u') { /* most are: not by the switch's table */
         next = read_number(at, end, &number);
         if (next != NULL && letter == 'i') {
             *va_arg(*arguments, int64_t *) = number;
@@ -344,6 +347,8 @@ static inline const uint8_t *unpack_plain(const uint8_t *at, const uint8_t *end,
             return NULL;
         }
         return next;
+    }
+    switch (letter) {
     case 'd':
         if (end - at < 9 || *at != 0xcb) {
             return NULL;
@@ -358,9 +363,9 @@ static inline const uint8_t *unpack_plain(const uint8_t *at, const uint8_t *end,
         *va_arg(*arguments, bool *) = *at == 0xc3;
         return at + 1;
     case 'S':
-        return at == end || (*at & 0xe0) != 0xa0 ? NULL : view(at, end, 1, *at & 0x1f, arguments);
+        return at == end || (*at & 0xe0) != 0xa0 ? NULL : view(at + 1, end, *at & 0x1f, arguments);
     case 'B':
-        return end - at < 2 || *at != 0xc4 ? NULL : view(at, end, 2, at[1], arguments);
+        return end - at < 2 || *at != 0xc4 ? NULL : view(at + 2, end, at[1], arguments);
     default:
         return NULL;
     }
@@ -371,12 +376,13 @@ struct wire_value_place wire_value_unpack_plain(const void *data, size_t size, c
     struct wire_reader in = wire_reader_of(data, size);
     const char *letter = format == NULL ? "" : format;
     const uint8_t *next;
-    while (*letter != 0 && (next = unpack_plain(in.at, in.end, *letter, arguments)) != NULL) {
-        in.at = next;
-        letter++;
+    for (; *letter != 0; letter++) {
+        next = unpack_plain(in.at, in.end, *letter, arguments);
+        if (next != NULL) {
+            in.at = next;
+        } else if (*letter != ' ' && *letter != ',') {
+            return (struct wire_value_place){in.at, letter};
+        }
     }
-    if (*letter == 0 && in.at == in.end) {
-        letter = NULL;
-    }
-    return (struct wire_value_place){in.at, letter};
+    return (struct wire_value_place){in.at, in.at == in.end ? NULL : letter};
 }
