@@ -115,32 +115,33 @@ static int create_first(struct base_pool *pool) {
 }
 
 /* Sees to it that there is a thread for what has been added. */
-static void man(struct base_pool *pool, unsigned created) {
-    if (atomic_load(&pool->idle) / BASE_POOL_SLEEPER > 0) {
+static inline void man(struct base_pool *pool) {
+    unsigned idle = atomic_load(&pool->idle);
+
+    if (idle >= BASE_POOL_SLEEPER && (idle & BASE_POOL_SEARCHING) == 0) {
         base_pool_wake_one(pool);
     }
-    if (BASE_UNLIKELY(created < pool->options.max_threads)) {
+    if (BASE_UNLIKELY(atomic_load_explicit(&pool->created, memory_order_relaxed) <
+                      pool->options.max_threads)) {
         base_pool_grow(pool);
     }
 }
 
 /* Takes a chain that is linked newest first. */
-static int submit(struct base_pool *pool, struct base_work *newest, struct base_work *oldest) {
-    unsigned created = atomic_load_explicit(&pool->created, memory_order_relaxed);
-    int error;
+static inline int submit(struct base_pool *pool, struct base_work *newest,
+                         struct base_work *oldest) {
+    int error = 0;
 
-    if (BASE_UNLIKELY(created == 0)) {
+    if (BASE_UNLIKELY(atomic_load_explicit(&pool->created, memory_order_relaxed) == 0)) {
         error = create_first(pool);
-        if (error != 0) {
-            return error;
-        }
     }
-    error = base_pool_push(pool, newest, oldest);
-    if (BASE_UNLIKELY(error != 0)) {
-        return error;
+    if (BASE_LIKELY(error == 0)) {
+        error = base_pool_push(pool, newest, oldest);
     }
-    man(pool, created);
-    return 0;
+    if (BASE_LIKELY(error == 0)) {
+        man(pool);
+    }
+    return error;
 }
 
 int base_pool_submit(struct base_pool *pool, struct base_work *work) {
@@ -179,8 +180,7 @@ int base_pool_submit_batch(struct base_pool *pool, struct base_work *first, stru
 
 int base_pool_submit_ahead(struct base_pool *pool, struct base_work *first, struct base_work *last,
                            size_t count) {
-    unsigned created = atomic_load_explicit(&pool->created, memory_order_relaxed);
-    int error = created == 0 && count > 0 ? create_first(pool) : 0;
+    int error = count > 0 && atomic_load(&pool->created) == 0 ? create_first(pool) : 0;
 
     if (count == 0 || error != 0) {
         return error;
@@ -189,7 +189,7 @@ int base_pool_submit_ahead(struct base_pool *pool, struct base_work *first, stru
     error = base_pool_put_ahead(pool, first, last, count);
     pthread_mutex_unlock(&pool->lock);
     if (error == 0) {
-        man(pool, created);
+        man(pool);
     }
     return error;
 }

@@ -13,6 +13,7 @@
 #include <stdalign.h>
 #include <stdatomic.h>
 
+#include "base/assert.h"
 #include "base/pool.h"
 #include "base/spin.h"
 
@@ -88,15 +89,33 @@ struct base_pool {
 extern struct base_work base_pool_closed_mark;
 extern struct base_work base_pool_broken_mark;
 
+static inline bool base_pool_is_mark(const struct base_work *head) {
+    return head == &base_pool_closed_mark || head == &base_pool_broken_mark;
+}
+
+/* base_pool_refusal is why nothing is accepted any more, by the mark: ESHUTDOWN or ECANCELED. */
+int base_pool_refusal(const struct base_work *mark);
+
 /* base_pool_injected tells whether works have been pushed that nobody has taken. */
 static inline bool base_pool_injected(struct base_pool *pool) {
     const struct base_work *head = atomic_load(&pool->inject);
 
-    return head != NULL && head != &base_pool_closed_mark && head != &base_pool_broken_mark;
+    return head != NULL && !base_pool_is_mark(head);
 }
 
 /* base_pool_push adds a chain, newest first. Returns 0, ESHUTDOWN or ECANCELED. Lock-free. */
-int base_pool_push(struct base_pool *pool, struct base_work *newest, struct base_work *oldest);
+static inline int base_pool_push(struct base_pool *pool, struct base_work *newest,
+                                 struct base_work *oldest) {
+    struct base_work *head = atomic_load_explicit(&pool->inject, memory_order_relaxed);
+
+    do {
+        if (BASE_UNLIKELY(base_pool_is_mark(head))) {
+            return base_pool_refusal(head);
+        }
+        oldest->next = head;
+    } while (!atomic_compare_exchange_weak(&pool->inject, &head, newest));
+    return 0;
+}
 
 /* base_pool_put_ahead puts a chain, in order, before all that nobody has claimed. Returns as base_pool_push
  * does. Under the lock. */

@@ -13,25 +13,8 @@
 struct base_work base_pool_closed_mark;
 struct base_work base_pool_broken_mark;
 
-static bool is_mark(const struct base_work *head) {
-    return head == &base_pool_closed_mark || head == &base_pool_broken_mark;
-}
-
-/* Why nothing is accepted any more, by the mark. */
-static int refusal(const struct base_work *mark) {
+int base_pool_refusal(const struct base_work *mark) {
     return mark == &base_pool_closed_mark ? ESHUTDOWN : ECANCELED;
-}
-
-int base_pool_push(struct base_pool *pool, struct base_work *newest, struct base_work *oldest) {
-    struct base_work *head = atomic_load_explicit(&pool->inject, memory_order_relaxed);
-
-    do {
-        if (BASE_UNLIKELY(is_mark(head))) {
-            return refusal(head);
-        }
-        oldest->next = head;
-    } while (!atomic_compare_exchange_weak(&pool->inject, &head, newest));
-    return 0;
 }
 
 /* ---- the ready list ---- */
@@ -57,22 +40,12 @@ static void list_prepend(struct base_pool_list *list, struct base_work *first,
     list->count += count;
 }
 
-static struct base_work *list_pop(struct base_pool_list *list) {
-    struct base_work *work = list->first;
-
-    if (work != NULL) {
-        list->first = work->next;
-        list->count--;
-    }
-    return work;
-}
-
 int base_pool_put_ahead(struct base_pool *pool, struct base_work *first, struct base_work *last,
                         size_t count) {
     const struct base_work *head = atomic_load(&pool->inject);
 
-    if (is_mark(head)) {
-        return refusal(head);
+    if (base_pool_is_mark(head)) {
+        return base_pool_refusal(head);
     }
     list_prepend(&pool->ready, first, last, count);
     return 0;
@@ -104,7 +77,7 @@ void base_pool_absorb(struct base_pool *pool) {
 }
 
 void base_pool_close(struct base_pool *pool, struct base_work *mark) {
-    if (!is_mark(atomic_load(&pool->inject))) {
+    if (!base_pool_is_mark(atomic_load(&pool->inject))) {
         append_injected(pool, atomic_exchange(&pool->inject, mark));
     }
 }
@@ -270,23 +243,24 @@ static size_t claim_size(const struct base_pool *pool) {
 /* Takes the first ready work, and some more into the batch. Under the lock. */
 static struct base_work *claim(struct base_pool_thread *thread, bool *more) {
     struct base_pool *pool = thread->pool;
-    struct base_work *work;
+    struct base_work *work, *next;
     unsigned count = 0;
     size_t size;
 
     if (pool->ready.count == 0) {
         base_pool_absorb(pool);
     }
-    work = list_pop(&pool->ready);
+    work = pool->ready.first;
     if (work == NULL) {
         return NULL;
     }
     set_running(thread);
     size = claim_size(pool);
-    while (count + 1 < size && pool->ready.count > 0) {
-        atomic_store_explicit(&thread->batch.slots[count++], list_pop(&pool->ready),
-                              memory_order_relaxed);
+    for (next = work->next; count + 1 < size && next != NULL; next = next->next) {
+        atomic_store_explicit(&thread->batch.slots[count++], next, memory_order_relaxed);
     }
+    pool->ready.first = next;
+    pool->ready.count -= count + 1;
     if (count > 0) {
         batch_publish(&thread->batch, count);
     }

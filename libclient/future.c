@@ -186,18 +186,6 @@ static bool end(furrow_future *future, furrow_future_state state, bool any, bool
     return true;
 }
 
-bool future_begin(furrow_future *future) {
-    uint64_t word = atomic_load_explicit(&future->word, memory_order_relaxed);
-
-    do {
-        if ((word & FUTURE_STATE) != FURROW_PENDING) {
-            return false;
-        }
-    } while (!atomic_compare_exchange_weak_explicit(&future->word, &word, word | FURROW_RUNNING,
-                                                    memory_order_acq_rel, memory_order_relaxed));
-    return true;
-}
-
 bool future_cancel_now(furrow_future *future) {
     return end(future, FURROW_CANCELLED, false, false);
 }

@@ -88,7 +88,17 @@ static inline furrow_future *future_of_inbox(struct base_inbox_node *node) {
 
 /* future_begin makes PENDING into RUNNING. False: it was cancelled; the executor then forgets it by
  * future_drop. Any thread, the executor's own. */
-bool future_begin(furrow_future *future);
+static inline bool future_begin(furrow_future *future) {
+    uint64_t word = atomic_load_explicit(&future->word, memory_order_relaxed);
+
+    do {
+        if ((word & FUTURE_STATE) != FURROW_PENDING) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&future->word, &word, word | FURROW_RUNNING,
+                                                    memory_order_acq_rel, memory_order_relaxed));
+    return true;
+}
 
 /* future_resolve is the end of a future: FINISHED, or CANCELLED with WIRE_KIND_CANCELLED. It wakes who
  * waits, runs the watches (callbacks: user code) in this thread and drops the executor's reference.

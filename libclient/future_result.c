@@ -66,7 +66,7 @@ static __attribute__((noinline)) furrow_status unpack_on(furrow_future *future,
     const struct wire_value_keeper keeper = {future_kept_memory, future, future->pointers};
     struct wire_value_fault fault;
     enum wire_value_status status = wire_value_unpack_on(
-        place, future->task.data, future->task.size, format, arguments, &keeper, &fault);
+        place, future->task.data + future->task.size, format, arguments, &keeper, &fault);
 
     return status == WIRE_VALUE_OK ? FURROW_OK : task_set_value_error(status, &fault);
 }
@@ -86,7 +86,8 @@ furrow_status furrow_future_result(furrow_future *future, double timeout, const 
         return FURROW_OK;
     }
     va_start(arguments, format);
-    place = wire_value_unpack_plain(future->task.data, future->task.size, format, &arguments);
+    place = wire_value_unpack_plain(future->task.data, future->task.size, format, &arguments,
+                                    future->pointers);
     if (BASE_UNLIKELY(place.letter != NULL)) {
         furrow_status status = unpack_on(future, place, format, &arguments);
 

@@ -135,31 +135,22 @@ static inline furrow_future *new_of_class(furrow_executor *executor,
     return future;
 }
 
-/* Goes on with what is no number. */
-static __attribute__((noinline)) size_t pack_inside_on(furrow_future *future, size_t head_size,
-                                                       struct wire_value_packed packed,
-                                                       va_list *arguments) {
-    size_t count = 0;
-
-    return wire_value_pack_small_on(future->bytes + head_size, FUTURE_INLINE_BYTES - head_size,
-                                    packed, &count, future->pointers, arguments);
-}
-
 /* pack_inside packs arguments behind the `head_size` bytes that are in the future already. False: they are
  * too many, or wrong; pack_outside is to begin them anew. */
 static inline bool pack_inside(furrow_future *future, size_t head_size, const char *format,
                                va_list *arguments) {
-    struct wire_value_packed packed = wire_value_pack_scalars(
-        future->bytes + head_size, FUTURE_INLINE_BYTES - head_size, format, arguments);
-    size_t size = packed.size;
+    uint8_t *out = future->bytes + head_size;
+    size_t room = FUTURE_INLINE_BYTES - head_size;
+    struct wire_value_packed packed =
+        wire_value_pack_scalars(out, room, future->pointers, format, arguments);
 
     if (BASE_UNLIKELY(packed.letter != NULL)) {
-        size = pack_inside_on(future, head_size, packed, arguments);
-        if (size == SIZE_MAX) {
+        packed = wire_value_pack_small_on(out, room, packed, future->pointers, arguments);
+        if (packed.letter != NULL) {
             return false;
         }
     }
-    future->task.size = (uint32_t)(head_size + size);
+    future->task.size = (uint32_t)head_size + packed.size;
     return true;
 }
 

@@ -3,11 +3,21 @@
 #include <stdio.h>
 #include <string.h>
 
+uint32_t wire_format_position(const struct wire_format *walk) {
+    uint32_t position = 0;
+    for (const char *at = walk->begin; at != walk->at; at++) {
+        position += strchr(" ,]}", *at) == NULL ? 1 : 0;
+    }
+    return position;
+}
+
 enum wire_value_status wire_format_fault(const struct wire_format *walk,
                                          enum wire_value_status status, const char *format, ...) {
     struct wire_value_fault *fault = walk->fault;
     bool printable = walk->letter >= ' ' && walk->letter <= '~';
-    int head = snprintf(fault->text, sizeof fault->text, "argument %u (\"%c\"): ", walk->position,
+    bool stray = walk->letter == ']' || walk->letter == '}'; /* counts for once */
+    int head = snprintf(fault->text, sizeof fault->text,
+                        "argument %u (\"%c\"): ", wire_format_position(walk) + stray,
                         printable ? walk->letter : '?');
     va_list arguments;
     va_start(arguments, format);
@@ -21,21 +31,19 @@ bool wire_format_next_slow(struct wire_format *walk, enum wire_value_status *sta
         walk->letter = *walk->at;
         switch (walk->letter) {
         case 0:
-            return false; /* all brackets are closed: wire_format_open has seen to it */
+            return false;
         case ' ':
         case ',':
             break;
         case ']':
         case '}':
             if (walk->depth == 0 || walk->closer[walk->depth - 1] != walk->letter) {
-                walk->position++;
                 *status = wire_format_fault(walk, WIRE_VALUE_FORMAT, "closes no bracket");
                 return false;
             }
             walk->depth--;
             break;
         default:
-            walk->position++;
             walk->at++;
             return true;
         }

@@ -7,9 +7,9 @@
 
 /* Where a walk over a format is. */
 struct wire_format {
+    const char *begin; /* of the format */
     const char *at;    /* behind `letter` */
     char letter;       /* the current one */
-    uint32_t position; /* of the letter among letters and opening brackets, from 1 */
     uint32_t depth;    /* open brackets */
     char closer[WIRE_DEPTH_MAX];
     struct wire_value_fault *fault;
@@ -18,13 +18,16 @@ struct wire_format {
 static inline struct wire_format wire_format_of(const char *format,
                                                 struct wire_value_fault *fault) {
     struct wire_format walk;
-    walk.at = format == NULL ? "" : format;
+    walk.begin = format == NULL ? "" : format;
+    walk.at = walk.begin;
     walk.letter = 0;
-    walk.position = 0;
     walk.depth = 0;
     walk.fault = fault;
     return walk;
 }
+
+/* wire_format_position counts letters and opening brackets up to the current one. */
+uint32_t wire_format_position(const struct wire_format *walk);
 
 /* wire_format_fault writes `argument 2 ("i"): ...` and returns the status. */
 enum wire_value_status wire_format_fault(const struct wire_format *walk,
@@ -39,9 +42,11 @@ static inline bool wire_format_next(struct wire_format *walk, enum wire_value_st
     const char letter = *walk->at;
     if (letter >= 'A' && letter <= 'z' && letter != ']') {
         walk->letter = letter;
-        walk->position++;
         walk->at++;
         return true;
+    }
+    if (letter == 0) {
+        return false; /* all brackets are closed: wire_format_open has seen to it */
     }
     return wire_format_next_slow(walk, status);
 }

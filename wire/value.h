@@ -57,21 +57,26 @@ enum wire_value_status wire_value_pack(struct base_buffer *out, size_t *count, b
  * the rest, from the letter on in front of which the first step has stopped. */
 struct wire_value_packed {
     uint32_t size, count; /* bytes and values so far */
-    const char *letter;   /* where it goes on; NULL: that was all */
+    const char *letter;   /* in front of which it has stopped; NULL: that was all */
 };
-struct wire_value_packed wire_value_pack_scalars(uint8_t *out, size_t room, const char *format,
-                                                 va_list *arguments);
-size_t wire_value_pack_small_on(uint8_t *out, size_t room, struct wire_value_packed packed,
-                                size_t *count, bool allow_pointers, va_list *arguments);
+struct wire_value_packed wire_value_pack_scalars(uint8_t *out, size_t room, bool allow_pointers,
+                                                 const char *format, va_list *arguments);
+struct wire_value_packed wire_value_pack_small_on(uint8_t *out, size_t room,
+                                                  struct wire_value_packed packed,
+                                                  bool allow_pointers, va_list *arguments);
 /* wire_value_pack_small packs into fixed memory: the fast path of submit. Returns the bytes written
  * and adds to *count, or SIZE_MAX if it does not fit or the format has anything but scalars, strings,
  * binary and whole values (then begin the arguments anew with wire_value_pack, which also tells the error). */
 static inline size_t wire_value_pack_small(uint8_t *out, size_t room, size_t *count,
                                            bool allow_pointers, const char *format,
                                            va_list *arguments) {
-    struct wire_value_packed packed = wire_value_pack_scalars(out, room, format, arguments);
+    struct wire_value_packed packed =
+        wire_value_pack_scalars(out, room, allow_pointers, format, arguments);
     if (BASE_UNLIKELY(packed.letter != NULL)) {
-        return wire_value_pack_small_on(out, room, packed, count, allow_pointers, arguments);
+        packed = wire_value_pack_small_on(out, room, packed, allow_pointers, arguments);
+        if (packed.letter != NULL) {
+            return SIZE_MAX;
+        }
     }
     *count += packed.count;
     return packed.size;
@@ -100,9 +105,9 @@ struct wire_value_place {
         *letter; /* of that value, or the format's end; NULL: that was all, and all is well */
 };
 struct wire_value_place wire_value_unpack_plain(const void *data, size_t size, const char *format,
-                                                va_list *arguments);
-enum wire_value_status wire_value_unpack_on(struct wire_value_place place, const void *data,
-                                            size_t size, const char *format, va_list *arguments,
+                                                va_list *arguments, bool allow_pointers);
+enum wire_value_status wire_value_unpack_on(struct wire_value_place place, const uint8_t *end,
+                                            const char *format, va_list *arguments,
                                             const struct wire_value_keeper *keeper,
                                             struct wire_value_fault *fault);
 /* wire_value_unpack reads data by a format; all values must be consumed unless it ends with *.
@@ -117,11 +122,13 @@ static inline enum wire_value_status wire_value_unpack(const void *data, size_t 
                                                        const char *format, va_list *arguments,
                                                        const struct wire_value_keeper *keeper,
                                                        struct wire_value_fault *fault) {
-    struct wire_value_place place = wire_value_unpack_plain(data, size, format, arguments);
+    struct wire_value_place place = wire_value_unpack_plain(
+        data, size, format, arguments, keeper != NULL && keeper->allow_pointers);
     if (BASE_LIKELY(place.letter == NULL)) {
         return WIRE_VALUE_OK;
     }
-    return wire_value_unpack_on(place, data, size, format, arguments, keeper, fault);
+    return wire_value_unpack_on(place, (const uint8_t *)data + size, format, arguments, keeper,
+                                fault);
 }
 /* wire_value_begin_array writes an array header of any count (for results of several values, and
  * chunks). False: no memory. */

@@ -1,3 +1,4 @@
+#include "base/copy.h"
 #include "wire/format.h"
 #include "wire/packer.h"
 #include "wire/reader.h"
@@ -228,6 +229,22 @@ static uint8_t *write_bytes(uint8_t *at, const uint8_t *end, char letter, const 
     return at + size;
 }
 
+/* The same, and inline for those that are short, as they nearly always are. */
+static inline uint8_t *write_short(uint8_t *at, const uint8_t *end, char letter, const void *data,
+                                   size_t size) {
+    if (BASE_UNLIKELY(data == NULL || size >= 32 || (size_t)(end - at) < size + 2)) {
+        return write_bytes(at, end, letter, data, size);
+    }
+    if (letter == 'B') {
+        *at++ = 0xc4;
+        *at++ = (uint8_t)size;
+    } else {
+        *at++ = (uint8_t)(0xa0 | size);
+    }
+    base_copy_short(at, data, size);
+    return at + size;
+}
+
 /* A value that is packed already; NULL: it does not fit, or is none. */
 static uint8_t *write_whole(uint8_t *at, const uint8_t *end, const void *data, size_t size) {
     size_t count = 0;
@@ -257,6 +274,7 @@ static inline uint8_t *write_pointer(uint8_t *at, const void *pointer) {
 
 /* A number or the like; NULL: the letter is none of these. There is room for it. */
 static inline __attribute__((always_inline)) uint8_t *write_scalar(uint8_t *at, char letter,
+                                                                   bool allow_pointers,
                                                                    va_list *arguments) {
     if (BASE_LIKELY(letter == 'i')) { /* most are: not by the switch's table */
         return write_int(at, va_arg(*arguments, int64_t));
@@ -272,41 +290,47 @@ static inline __attribute__((always_inline)) uint8_t *write_scalar(uint8_t *at, 
     case 'n':
         *at = 0xc0;
         return at + 1;
+    case 'p':
+        return allow_pointers ? write_pointer(at, va_arg(*arguments, void *)) : NULL;
     default:
         return NULL;
     }
 }
 
 /* Any one value; NULL: it is nothing small. There is room for a scalar. */
-static uint8_t *write_letter(uint8_t *at, const uint8_t *end, char letter, bool allow_pointers,
-                             va_list *arguments) {
+static inline uint8_t *write_letter(uint8_t *at, const uint8_t *end, char letter,
+                                    bool allow_pointers, va_list *arguments) {
     const void *data;
+    size_t size;
     switch (letter) {
     case 's':
         data = va_arg(*arguments, const char *);
-        return write_bytes(at, end, letter, data, data == NULL ? 0 : strlen(data));
+        size = data == NULL ? 0 : strlen(data);
+        break;
     case 'S':
     case 'B':
         data = va_arg(*arguments, const void *);
-        return write_bytes(at, end, letter, data, va_arg(*arguments, size_t));
+        size = va_arg(*arguments, size_t);
+        break;
     case 'v':
         data = va_arg(*arguments, const void *);
         return write_whole(at, end, data, va_arg(*arguments, size_t));
-    case 'p':
-        data = va_arg(*arguments, void *);
-        return allow_pointers ? write_pointer(at, data) : NULL;
     default:
-        return write_scalar(at, letter, arguments);
+        return write_scalar(at, letter, allow_pointers, arguments);
     }
+    return write_short(at, end, letter, data, size);
 }
-struct wire_value_packed wire_value_pack_scalars(uint8_t *out, size_t room, const char *format,
-                                                 va_list *arguments) {
+
+struct wire_value_packed wire_value_pack_scalars(uint8_t *out, size_t room, bool allow_pointers,
+                                                 const char *format, va_list *arguments) {
     const uint8_t *const end = out + room;
     uint8_t *at = out, *next;
     uint32_t count = 0;
     const char *letter = format == NULL ? "" : format;
     for (; *letter != 0; letter++) {
-        next = (size_t)(end - at) < SCALAR_BYTES_MAX ? NULL : write_scalar(at, *letter, arguments);
+        next = (size_t)(end - at) < SCALAR_BYTES_MAX
+                   ? NULL
+                   : write_scalar(at, *letter, allow_pointers, arguments);
         if (next != NULL) {
             at = next;
             count++;
@@ -317,25 +341,25 @@ struct wire_value_packed wire_value_pack_scalars(uint8_t *out, size_t room, cons
     return (struct wire_value_packed){(uint32_t)(at - out), count, NULL};
 }
 
-size_t wire_value_pack_small_on(uint8_t *out, size_t room, struct wire_value_packed packed,
-                                size_t *count, bool allow_pointers, va_list *arguments) {
+struct wire_value_packed wire_value_pack_small_on(uint8_t *out, size_t room,
+                                                  struct wire_value_packed packed,
+                                                  bool allow_pointers, va_list *arguments) {
     const uint8_t *const end = out + room;
-    uint8_t *at = out + packed.size;
-    for (const char *letter = packed.letter; *letter != 0; letter++) {
-        if (*letter == ' ' || *letter == ',') {
+    uint8_t *at = out + packed.size, *next;
+    for (; *packed.letter != 0; packed.letter++) {
+        if (*packed.letter == ' ' || *packed.letter == ',') {
             continue;
         }
-        if ((size_t)(end - at) < SCALAR_BYTES_MAX) {
-            return SIZE_MAX;
+        next = (size_t)(end - at) < SCALAR_BYTES_MAX
+                   ? NULL
+                   : write_letter(at, end, *packed.letter, allow_pointers, arguments);
+        if (next == NULL) {
+            return packed;
         }
-        at = write_letter(at, end, *letter, allow_pointers, arguments);
-        if (at == NULL) {
-            return SIZE_MAX;
-        }
+        at = next;
         packed.count++;
     }
-    *count += packed.count;
-    return (size_t)(at - out);
+    return (struct wire_value_packed){(uint32_t)(at - out), packed.count, NULL};
 }
 
 /* The most that one value may become; SIZE_MAX: it is none for the fast path. */

@@ -1,3 +1,4 @@
+#include "base/copy.h"
 #include "wire/format.h"
 #include "wire/reader.h"
 
@@ -111,6 +112,18 @@ static enum wire_value_status unpack_nil(struct unpack *unpack) {
     return WIRE_VALUE_OK;
 }
 
+/* A string, nearly always a short one. */
+static inline bool read_text(struct wire_reader *in, struct wire_text *text) {
+    const size_t left = wire_left(in);
+    if (BASE_LIKELY(left > 0 && (*in->at & 0xe0) == 0xa0 && left > (*in->at & 0x1fu))) {
+        text->data = (const char *)in->at + 1;
+        text->size = *in->at & 0x1f;
+        in->at += 1 + text->size;
+        return true;
+    }
+    return wire_read_text(in, text);
+}
+
 static enum wire_value_status unpack_string(struct unpack *unpack) {
     const char **to = va_arg(*unpack->arguments, const char **);
     struct wire_text text;
@@ -118,7 +131,7 @@ static enum wire_value_status unpack_string(struct unpack *unpack) {
         return wire_format_fault(&unpack->walk, WIRE_VALUE_FORMAT,
                                  "nobody would own the terminated copy; use S");
     }
-    if (!wire_read_text(&unpack->in, &text)) {
+    if (!read_text(&unpack->in, &text)) {
         return found_other(unpack);
     }
     if (text.size > 0 && memchr(text.data, 0, text.size) != NULL) {
@@ -129,7 +142,7 @@ static enum wire_value_status unpack_string(struct unpack *unpack) {
     if (copy == NULL) {
         return wire_format_fault(&unpack->walk, WIRE_VALUE_NOMEM, "out of memory");
     }
-    memcpy(copy, text.data, text.size);
+    base_copy_short((uint8_t *)copy, (const uint8_t *)text.data, text.size);
     copy[text.size] = 0;
     *to = copy;
     return WIRE_VALUE_OK;
@@ -230,7 +243,7 @@ static enum wire_value_status unpack_rest(struct unpack *unpack) {
         return wire_format_fault(&unpack->walk, WIRE_VALUE_FORMAT, "stands only at the end");
     }
     unpack->in.at = unpack->in.end;
-    unpack->walk.at = "";
+    unpack->walk.at = behind + strlen(behind);
     return WIRE_VALUE_OK;
 }
 
@@ -240,25 +253,21 @@ static enum wire_value_status left_over(const struct unpack *unpack) {
     struct wire_value_fault *fault = unpack->walk.fault;
     if (wire_value_check_nested(unpack->in.at, wire_left(&unpack->in), WIRE_NESTING_MAX, &count)) {
         snprintf(fault->text, sizeof fault->text, "%zu %s left over: the format has %u", count,
-                 count == 1 ? "value is" : "values are", unpack->walk.position);
+                 count == 1 ? "value is" : "values are", wire_format_position(&unpack->walk));
     } else {
         snprintf(fault->text, sizeof fault->text, "malformed bytes are left over");
     }
     return WIRE_VALUE_MISMATCH;
 }
 
-enum wire_value_status wire_value_unpack_on(struct wire_value_place place, const void *data,
-                                            size_t size, const char *format, va_list *arguments,
+enum wire_value_status wire_value_unpack_on(struct wire_value_place place, const uint8_t *end,
+                                            const char *format, va_list *arguments,
                                             const struct wire_value_keeper *keeper,
                                             struct wire_value_fault *fault) {
-    struct unpack unpack = {wire_reader_of(data, size), wire_format_of(place.letter, fault),
-                            arguments, keeper};
+    struct unpack unpack = {{place.at, end}, wire_format_of(format, fault), arguments, keeper};
     enum wire_value_status status = WIRE_VALUE_OK;
     fault->text[0] = 0;
-    unpack.in.at = place.at;
-    for (const char *done = format; done != NULL && done != place.letter; done++) {
-        unpack.walk.position += *done == ' ' || *done == ',' ? 0 : 1;
-    }
+    unpack.walk.at = place.letter;
     while (status == WIRE_VALUE_OK && wire_format_next(&unpack.walk, &status)) {
         status = unpack.walk.letter == '*' ? unpack_rest(&unpack) : unpack_letter(&unpack);
     }
@@ -270,29 +279,6 @@ enum wire_value_status wire_value_unpack_on(struct wire_value_place place, const
 
 /* --------------------------------------------------------------- fast path */
 
-/* The forms of an integer that few numbers need. As read_number. */
-static inline const uint8_t *read_other_number(const uint8_t *at, size_t left, int64_t *number) {
-    switch (*at) {
-    case 0xcf:
-        *number = left < 9 ? -1 : (int64_t)wire_load64(at + 1);
-        return *number < 0 ? NULL : at + 9;
-    case 0xd0:
-        *number = left < 2 ? 0 : (int8_t)at[1];
-        return left < 2 ? NULL : at + 2;
-    case 0xd1:
-        *number = left < 3 ? 0 : (int16_t)wire_load16(at + 1);
-        return left < 3 ? NULL : at + 3;
-    case 0xd2:
-        *number = left < 5 ? 0 : (int32_t)wire_load32(at + 1);
-        return left < 5 ? NULL : at + 5;
-    case 0xd3:
-        *number = left < 9 ? 0 : (int64_t)wire_load64(at + 1);
-        return left < 9 ? NULL : at + 9;
-    default:
-        return NULL;
-    }
-}
-
 /* An integer that an int64_t holds, in whatever form it is written. Returns where it ends; NULL: there is
  * none. */
 static inline const uint8_t *read_number(const uint8_t *at, const uint8_t *end, int64_t *number) {
@@ -300,28 +286,38 @@ static inline const uint8_t *read_number(const uint8_t *at, const uint8_t *end, 
     if (left == 0) {
         return NULL;
     }
-    if ((int8_t)*at >= -32) {
-        *number = (int8_t)*at;
+    *number = (int8_t)*at;
+    if (*number >= -32) {
         return at + 1;
     }
-    switch (*at) {
-    case 0xcc:
-        *number = left < 2 ? 0 : at[1];
-        return left < 2 ? NULL : at + 2;
-    case 0xcd:
-        *number = left < 3 ? 0 : wire_load16(at + 1);
-        return left < 3 ? NULL : at + 3;
-    case 0xce:
-        *number = left < 5 ? 0 : wire_load32(at + 1);
-        return left < 5 ? NULL : at + 5;
-    default:
-        return read_other_number(at, left, number);
+    /* 0xcc to 0xcf are unsigned, 0xd0 to 0xd3 signed, of 1, 2, 4 and 8 bytes. */
+    const size_t bytes = (size_t)1 << (*at & 3);
+    if (*at < 0xcc || *at > 0xd3 || left <= bytes) {
+        return NULL;
     }
+    const bool is_signed = *at >= 0xd0;
+    switch (bytes) {
+    case 1:
+        *number = is_signed ? (int8_t)at[1] : at[1];
+        break;
+    case 2:
+        *number = is_signed ? (int16_t)wire_load16(at + 1) : wire_load16(at + 1);
+        break;
+    case 4:
+        *number = is_signed ? (int32_t)wire_load32(at + 1) : (int64_t)wire_load32(at + 1);
+        break;
+    default:
+        *number = (int64_t)wire_load64(at + 1);
+        if (!is_signed && *number < 0) {
+            return NULL;
+        }
+    }
+    return at + 1 + bytes;
 }
 
 /* The body of a short string or binary. */
-static inline const uint8_t *view(const uint8_t *body, const uint8_t *end, size_t size,
-                                  va_list *arguments) {
+static const uint8_t *view(const uint8_t *body, const uint8_t *end, size_t size,
+                           va_list *arguments) {
     if ((size_t)(end - body) < size) {
         return NULL;
     }
@@ -330,25 +326,25 @@ static inline const uint8_t *view(const uint8_t *body, const uint8_t *end, size_
     return body + size;
 }
 
-/* One value of the common kinds. Returns where it ends; NULL, nothing having happened: it is
- * none of these, or none for this letter. */
-static inline const uint8_t *unpack_plain(const uint8_t *at, const uint8_t *end, char letter,
-                                          va_list *arguments) {
+/* One value. Returns where it ends; NULL, nothing having happened: that is not so simple. */
+static inline const uint8_t *unpack_simple(const uint8_t *at, const uint8_t *end, char letter,
+                                           va_list *arguments, bool pointers) {
     const uint8_t *next;
     int64_t number;
     uint64_t bits;
-    if (BASE_LIKELY(letter == 'i') || letter == 'u') { /* most are: not by the switch's table */
+    switch (letter) {
+    case 'i':
+    case 'u':
         next = read_number(at, end, &number);
-        if (next != NULL && letter == 'i') {
-            *va_arg(*arguments, int64_t *) = number;
-        } else if (next != NULL && number >= 0) {
-            *va_arg(*arguments, uint64_t *) = (uint64_t)number;
-        } else {
+        if (next == NULL && letter == 'u' && end - at >= 9 && *at == 0xcf) {
+            number = (int64_t)wire_load64(at + 1);
+            next = at + 9;
+        } else if (next == NULL || (letter == 'u' && number < 0)) {
             return NULL;
         }
+        *va_arg(*arguments, uint64_t *) =
+            (uint64_t)number; /* or of int64_t: they are passed alike */
         return next;
-    }
-    switch (letter) {
     case 'd':
         if (end - at < 9 || *at != 0xcb) {
             return NULL;
@@ -366,23 +362,71 @@ static inline const uint8_t *unpack_plain(const uint8_t *at, const uint8_t *end,
         return at == end || (*at & 0xe0) != 0xa0 ? NULL : view(at + 1, end, *at & 0x1f, arguments);
     case 'B':
         return end - at < 2 || *at != 0xc4 ? NULL : view(at + 2, end, at[1], arguments);
+    case 'p':
+        if (!pointers || end - at < 10 || at[0] != 0xd7 || at[1] != WIRE_EXT_POINTER) {
+            return NULL;
+        }
+        memcpy(va_arg(*arguments, void **), at + 2, sizeof(void *));
+        return at + 10;
     default:
         return NULL;
     }
 }
 
-struct wire_value_place wire_value_unpack_plain(const void *data, size_t size, const char *format,
-                                                va_list *arguments) {
-    struct wire_reader in = wire_reader_of(data, size);
-    const char *letter = format == NULL ? "" : format;
-    const uint8_t *next;
+static inline struct wire_value_place place_of(const uint8_t *at, const uint8_t *end,
+                                               const char *letter) {
+    return (struct wire_value_place){at, *letter == 0 && at == end ? NULL : letter};
+}
+
+/* Goes on with values of all simple kinds. */
+static __attribute__((noinline)) struct wire_value_place unpack_simple_on(
+    const uint8_t *at, const uint8_t *end, const char *letter, va_list *arguments, bool pointers) {
     for (; *letter != 0; letter++) {
-        next = unpack_plain(in.at, in.end, *letter, arguments);
+        const uint8_t *next = unpack_simple(at, end, *letter, arguments, pointers);
         if (next != NULL) {
-            in.at = next;
+            at = next;
         } else if (*letter != ' ' && *letter != ',') {
-            return (struct wire_value_place){in.at, letter};
+            break;
         }
     }
-    return (struct wire_value_place){in.at, in.at == in.end ? NULL : letter};
+    return place_of(at, end, letter);
+}
+
+/* What most values are is read here, where all that it takes stays in registers. */
+struct wire_value_place wire_value_unpack_plain(const void *data, size_t size, const char *format,
+                                                va_list *arguments, bool allow_pointers) {
+    const struct wire_reader in = wire_reader_of(data, size);
+    const uint8_t *at = in.at, *const end = in.end;
+    const char *letter = format == NULL ? "" : format;
+    for (; *letter != 0; letter++) {
+        const ptrdiff_t left = end - at;
+        uint64_t number;
+        if (BASE_LIKELY(*letter == 'i' || *letter == 'u') && left > 0) {
+            if (*at < 0x80) {
+                number = *at;
+                at += 1;
+            } else if (*at == 0xcc && left > 1) {
+                number = at[1];
+                at += 2;
+            } else if (*at == 0xcd && left > 2) {
+                number = wire_load16(at + 1);
+                at += 3;
+            } else if (*at == 0xce && left > 4) {
+                number = wire_load32(at + 1);
+                at += 5;
+            } else {
+                return unpack_simple_on(at, end, letter, arguments, allow_pointers);
+            }
+            *va_arg(*arguments, uint64_t *) = number; /* as above */
+        } else if (*letter == 'd' && left > 8 && *at == 0xcb) {
+            number = wire_load64(at + 1);
+            memcpy(va_arg(*arguments, double *), &number, sizeof number);
+            at += 9;
+        } else if (*letter == 's') {
+            break; /* the long way knows where to keep it */
+        } else if (*letter != ' ' && *letter != ',') {
+            return unpack_simple_on(at, end, letter, arguments, allow_pointers);
+        }
+    }
+    return place_of(at, end, letter);
 }

@@ -640,7 +640,7 @@ static struct unpacked unpack_into(void *cells[CELLS], bool shortly, const uint8
     }
     va_start(arguments, format);
     to.status = shortly ? wire_value_unpack(data, size, format, &arguments, NULL, &to.fault)
-                        : wire_value_unpack_on((struct wire_value_place){data, format}, data, size,
+                        : wire_value_unpack_on((struct wire_value_place){data, format}, data + size,
                                                format, &arguments, NULL, &to.fault);
     va_end(arguments);
     for (size_t i = 0; i < CELLS; i++) {
