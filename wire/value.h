@@ -100,9 +100,8 @@ struct wire_value_keeper {
  * and the rest, from the value on in front of which the first step has stopped: whatever else there is,
  * and whatever is wrong. */
 struct wire_value_place {
-    const uint8_t *at;
-    const char
-        *letter; /* of that value, or the format's end; NULL: that was all, and all is well */
+    const uint8_t *at;  /* the value, or the data's end */
+    const char *letter; /* its letter, or the format's end; NULL: that was all, and all is well */
 };
 struct wire_value_place wire_value_unpack_plain(const void *data, size_t size, const char *format,
                                                 va_list *arguments, bool allow_pointers);
@@ -127,7 +126,8 @@ static inline enum wire_value_status wire_value_unpack(const void *data, size_t 
     if (BASE_LIKELY(place.letter == NULL)) {
         return WIRE_VALUE_OK;
     }
-    return wire_value_unpack_on(place, (const uint8_t *)data + size, format, arguments, keeper,
+    const uint8_t *begin = data;
+    return wire_value_unpack_on(place, size > 0 ? begin + size : begin, format, arguments, keeper,
                                 fault);
 }
 /* wire_value_begin_array writes an array header of any count (for results of several values, and

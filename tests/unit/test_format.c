@@ -631,17 +631,19 @@ struct unpacked {
 };
 
 /* Into cells that belong to no type, `shortly` as everybody does and else by the long way alone. */
-static struct unpacked unpack_into(void *cells[CELLS], bool shortly, const uint8_t *data,
-                                   size_t size, const char *format, ...) {
+static struct unpacked unpack_into(void *cells[CELLS], bool shortly, bool keeps,
+                                   const uint8_t *data, size_t size, const char *format, ...) {
+    size_t used = 0;
+    const struct wire_value_keeper keeper = {keep, &used, true}, *user = keeps ? &keeper : NULL;
     struct unpacked to = {.fault = {""}};
     va_list arguments;
     for (size_t i = 0; i < CELLS; i++) {
         memset(cells[i], 0x5a, sizeof to.cells[i]);
     }
     va_start(arguments, format);
-    to.status = shortly ? wire_value_unpack(data, size, format, &arguments, NULL, &to.fault)
+    to.status = shortly ? wire_value_unpack(data, size, format, &arguments, user, &to.fault)
                         : wire_value_unpack_on((struct wire_value_place){data, format}, data + size,
-                                               format, &arguments, NULL, &to.fault);
+                                               format, &arguments, user, &to.fault);
     va_end(arguments);
     for (size_t i = 0; i < CELLS; i++) {
         memcpy(to.cells[i], cells[i], sizeof to.cells[i]);
@@ -651,24 +653,26 @@ static struct unpacked unpack_into(void *cells[CELLS], bool shortly, const uint8
 
 static void both_ways_agree(const uint8_t *data, size_t size, const char *format) {
     uint8_t *copy = malloc(size > 0 ? size : 1); /* ends where its memory ends */
-    void *cells[CELLS];
+    void *to[CELLS];
     assert_non_null(copy);
     memcpy(copy, data, size);
     for (size_t i = 0; i < CELLS; i++) {
-        cells[i] = malloc(sizeof(uint64_t));
-        assert_non_null(cells[i]);
+        to[i] = malloc(sizeof(uint64_t));
+        assert_non_null(to[i]);
     }
-    struct unpacked one =
-        unpack_into(cells, true, copy, size, format, cells[0], cells[1], cells[2], cells[3]);
-    struct unpacked two =
-        unpack_into(cells, false, copy, size, format, cells[0], cells[1], cells[2], cells[3]);
-    assert_int_equal(one.status, two.status);
-    assert_memory_equal(one.cells, two.cells, sizeof one.cells);
-    if (one.status != WIRE_VALUE_OK) {
-        assert_string_equal(one.fault.text, two.fault.text);
+    for (int keeps = 0; keeps < 2; keeps++) {
+        struct unpacked one =
+            unpack_into(to, true, keeps, copy, size, format, to[0], to[1], to[2], to[3]);
+        struct unpacked two =
+            unpack_into(to, false, keeps, copy, size, format, to[0], to[1], to[2], to[3]);
+        assert_int_equal(one.status, two.status);
+        assert_memory_equal(one.cells, two.cells, sizeof one.cells);
+        if (one.status != WIRE_VALUE_OK) {
+            assert_string_equal(one.fault.text, two.fault.text);
+        }
     }
     for (size_t i = 0; i < CELLS; i++) {
-        free(cells[i]);
+        free(to[i]);
     }
     free(copy);
 }
@@ -679,8 +683,12 @@ static void the_short_way_and_the_long_way_of_unpacking_agree(void **state) {
                                           "v",  "p",  "x",  "*",  "",   "[i]", "ii", "i u",
                                           "iS", "iB", "id", "ib", "i,", "Si",  "i]"};
     static const uint8_t fills[] = {0x00, 0x01, 0x7f, 0x80, 0xc3, 0xff};
+    static const uint8_t pointer[] = {0xd7, WIRE_EXT_POINTER, 1, 2, 3, 4, 5, 6, 7, 8};
     uint8_t data[12];
     (void)state;
+    for (size_t size = 0; size <= sizeof pointer; size++) {
+        both_ways_agree(pointer, size, "p");
+    }
     for (unsigned byte = 0; byte < 256; byte++) {
         for (size_t fill = 0; fill < sizeof fills; fill++) {
             memset(data, fills[fill], sizeof data);
