@@ -35,7 +35,7 @@ enum wire_value_status {
     WIRE_VALUE_POINTER, /* p where pointers are not allowed */
 };
 
-/* What a failing call has to say, for furrow_last_error. */
+/* What a failing call has to say, for furrow_last_error; "" after one that succeeds. */
 struct wire_value_fault {
     char text[160];
 };
@@ -124,6 +124,7 @@ static inline enum wire_value_status wire_value_unpack(const void *data, size_t 
     struct wire_value_place place = wire_value_unpack_plain(
         data, size, format, arguments, keeper != NULL && keeper->allow_pointers);
     if (BASE_LIKELY(place.letter == NULL)) {
+        fault->text[0] = 0;
         return WIRE_VALUE_OK;
     }
     const uint8_t *begin = data;

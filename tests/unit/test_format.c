@@ -635,7 +635,7 @@ static struct unpacked unpack_into(void *cells[CELLS], bool shortly, bool keeps,
                                    const uint8_t *data, size_t size, const char *format, ...) {
     size_t used = 0;
     const struct wire_value_keeper keeper = {keep, &used, true}, *user = keeps ? &keeper : NULL;
-    struct unpacked to = {.fault = {""}};
+    struct unpacked to = {.fault = {"none"}};
     va_list arguments;
     for (size_t i = 0; i < CELLS; i++) {
         memset(cells[i], 0x5a, sizeof to.cells[i]);
@@ -667,9 +667,8 @@ static void both_ways_agree(const uint8_t *data, size_t size, const char *format
             unpack_into(to, false, keeps, copy, size, format, to[0], to[1], to[2], to[3]);
         assert_int_equal(one.status, two.status);
         assert_memory_equal(one.cells, two.cells, sizeof one.cells);
-        if (one.status != WIRE_VALUE_OK) {
-            assert_string_equal(one.fault.text, two.fault.text);
-        }
+        assert_string_equal(one.fault.text, two.fault.text);
+        assert_int_equal(one.status == WIRE_VALUE_OK, one.fault.text[0] == 0);
     }
     for (size_t i = 0; i < CELLS; i++) {
         free(to[i]);
