@@ -1,24 +1,6 @@
 #include "base/slab.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-/* Under AddressSanitizer freed objects are poisoned, so that a use after free is found here too. */
-#if defined(__SANITIZE_ADDRESS__)
-#define SLAB_POISON 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SLAB_POISON 1
-#endif
-#endif
-#ifdef SLAB_POISON
-#include <sanitizer/asan_interface.h>
-#define POISON(object, bytes)   __asan_poison_memory_region(object, bytes)
-#define UNPOISON(object, bytes) __asan_unpoison_memory_region(object, bytes)
-#else
-#define POISON(object, bytes)   ((void)(object), (void)(bytes))
-#define UNPOISON(object, bytes) ((void)(object), (void)(bytes))
-#endif
 
 #define OBJECT_BYTES_MAX 65536
 #define CHUNK_BYTES      65536
@@ -30,10 +12,6 @@
 #define REVIEW_FREES_MIN 4096
 #define ALIGN            16
 #define ALIGN_LINE       64
-
-static uint32_t slots_of(const struct base_slab *slab) {
-    return 1U << slab->slot_shift;
-}
 
 void base_slab_init(struct base_slab *slab, size_t object_bytes, uint32_t limit) {
     uint32_t most;
@@ -47,7 +25,8 @@ void base_slab_init(struct base_slab *slab, size_t object_bytes, uint32_t limit)
             (size_t)slab->stride_bytes << (slab->slot_shift + 1) <= CHUNK_BYTES)) {
         slab->slot_shift++;
     }
-    most = UINT32_MAX - slots_of(slab); /* so that no index is BASE_SLAB_NONE */
+    slab->slots = 1U << slab->slot_shift;
+    most = UINT32_MAX - slab->slots; /* so that no index is BASE_SLAB_NONE */
     slab->limit = limit == 0 || limit > most ? most : limit;
     slab->vacant = BASE_SLAB_NONE;
     slab->partial = BASE_SLAB_NONE;
@@ -62,11 +41,11 @@ void base_slab_use(struct base_slab *slab, struct base_memory *memory) {
 
 /* Header, generations and room to align, in front of the objects. */
 static size_t head_bytes(const struct base_slab *slab) {
-    return sizeof(struct base_slab_chunk) + slots_of(slab) * sizeof(uint32_t) + ALIGN_LINE;
+    return sizeof(struct base_slab_chunk) + slab->slots * sizeof(uint32_t) + ALIGN_LINE;
 }
 
 static size_t chunk_bytes(const struct base_slab *slab) {
-    return head_bytes(slab) + (size_t)slab->stride_bytes * slots_of(slab);
+    return head_bytes(slab) + (size_t)slab->stride_bytes * slab->slots;
 }
 
 static struct base_slab_chunk *chunk_take(struct base_slab *slab) {
@@ -88,7 +67,7 @@ void base_slab_fini(struct base_slab *slab) {
 
     for (uint32_t i = 0; i < slab->entry_count; i++) {
         if (slab->entries[i].chunk != NULL) {
-            UNPOISON(slab->entries[i].objects, (size_t)slab->stride_bytes * slots_of(slab));
+            BASE_UNPOISON(slab->entries[i].objects, (size_t)slab->stride_bytes * slab->slots);
             chunk_give(slab, slab->entries[i].chunk);
         }
     }
@@ -154,7 +133,7 @@ static void entry_give(struct base_slab *slab, uint32_t at) {
 
 /* Makes a chunk and returns its entry, or BASE_SLAB_NONE if there is no memory. */
 static uint32_t chunk_new(struct base_slab *slab) {
-    size_t objects_bytes = (size_t)slab->stride_bytes * slots_of(slab);
+    size_t objects_bytes = (size_t)slab->stride_bytes * slab->slots;
     uint32_t at = entry_take(slab);
     struct base_slab_entry *entry;
     struct base_slab_chunk *chunk;
@@ -172,14 +151,14 @@ static uint32_t chunk_new(struct base_slab *slab) {
     chunk->live = 0;
     chunk->touched = 0;
     chunk->free = BASE_SLAB_NONE;
-    for (uint32_t i = 0; i < slots_of(slab); i++) {
+    for (uint32_t i = 0; i < slab->slots; i++) {
         chunk->generations[i] = entry->generation;
     }
-    objects = (uintptr_t)&chunk->generations[slots_of(slab)];
+    objects = (uintptr_t)&chunk->generations[slab->slots];
     objects = (objects + ALIGN_LINE - 1) & ~(uintptr_t)(ALIGN_LINE - 1);
     entry->objects = (uint8_t *)chunk + (objects - (uintptr_t)chunk);
     entry->chunk = chunk;
-    POISON(entry->objects, objects_bytes);
+    BASE_POISON(entry->objects, objects_bytes);
     return at;
 }
 
@@ -188,14 +167,14 @@ static uint32_t chunk_new(struct base_slab *slab) {
 static void chunk_release(struct base_slab *slab, uint32_t at) {
     struct base_slab_entry *entry = &slab->entries[at];
 
-    for (uint32_t i = 0; i < slots_of(slab); i++) {
+    for (uint32_t i = 0; i < slab->slots; i++) {
         uint32_t generation = entry->chunk->generations[i];
 
         if ((int32_t)(generation - entry->generation) > 0) {
             entry->generation = generation;
         }
     }
-    UNPOISON(entry->objects, (size_t)slab->stride_bytes * slots_of(slab));
+    BASE_UNPOISON(entry->objects, (size_t)slab->stride_bytes * slab->slots);
     chunk_give(slab, entry->chunk);
     entry->chunk = NULL;
     entry->objects = NULL;
@@ -234,10 +213,12 @@ void base_slab_trim(struct base_slab *slab) {
 
 /* ---- objects ---- */
 
-/* Finds a chunk with a free slot when no partly used one is left. */
-static uint32_t partial_refill(struct base_slab *slab) {
+bool base_slab_refill(struct base_slab *slab) {
     uint32_t at = slab->spare;
 
+    if (slab->count >= slab->limit) {
+        return false;
+    }
     if (at != BASE_SLAB_NONE) {
         slab->spare = slab->entries[at].next;
         slab->spare_count--;
@@ -247,82 +228,33 @@ static uint32_t partial_refill(struct base_slab *slab) {
     } else {
         at = chunk_new(slab);
     }
-    if (at != BASE_SLAB_NONE) {
-        partial_add(slab, at);
+    if (at == BASE_SLAB_NONE) {
+        return false;
     }
-    return at;
+    partial_add(slab, at);
+    return true;
 }
 
-void *base_slab_alloc(struct base_slab *slab, uint32_t *index, uint32_t *generation) {
-    uint32_t at = slab->partial;
-    struct base_slab_chunk *chunk;
-    uint8_t *object;
-    uint32_t slot;
+void base_slab_settle(struct base_slab *slab, uint32_t at, uint32_t live_before) {
+    uint32_t live = slab->entries[at].chunk->live;
 
-    if (BASE_UNLIKELY(slab->count >= slab->limit)) {
-        return NULL;
-    }
-    if (BASE_UNLIKELY(at == BASE_SLAB_NONE)) {
-        at = partial_refill(slab);
-        if (at == BASE_SLAB_NONE) {
-            return NULL;
-        }
-    }
-    chunk = slab->entries[at].chunk;
-    slot = chunk->free;
-    if (slot == BASE_SLAB_NONE) {
-        slot = chunk->touched++;
-    }
-    object = slab->entries[at].objects + (size_t)slot * slab->stride_bytes;
-    UNPOISON(object, slab->object_bytes);
-    if (slot == chunk->free) {
-        memcpy(&chunk->free, object, sizeof chunk->free);
-    }
-    chunk->generations[slot]++;
-    chunk->live++;
-    slab->count++;
-    if (chunk->live == slots_of(slab)) {
+    if (live == slab->slots || live == 0) {
         partial_remove(slab, at);
-    }
-    if (index != NULL) {
-        *index = at << slab->slot_shift | slot;
-    }
-    if (generation != NULL) {
-        *generation = chunk->generations[slot];
-    }
-    return object;
-}
-
-void base_slab_free(struct base_slab *slab, uint32_t index) {
-    uint32_t at = index >> slab->slot_shift;
-    uint32_t slot = index & (slots_of(slab) - 1);
-    uint8_t *object = base_slab_get(slab, index);
-    struct base_slab_chunk *chunk = slab->entries[at].chunk;
-
-    BASE_ASSERT((chunk->generations[slot] & 1) == 1);
-    chunk->generations[slot]++;
-    UNPOISON(object, slab->stride_bytes);
-    memcpy(object, &chunk->free, sizeof chunk->free);
-    POISON(object, slab->stride_bytes);
-    chunk->free = slot;
-    slab->count--;
-    if (chunk->live == slots_of(slab)) {
+    } else if (live_before == slab->slots) {
         partial_add(slab, at);
     }
-    chunk->live--;
-    if (BASE_UNLIKELY(chunk->live == 0)) {
-        partial_remove(slab, at);
+    if (live == 0) {
         slab->entries[at].next = slab->spare;
         slab->spare = at;
         slab->spare_count++;
     }
-    if (BASE_UNLIKELY(--slab->review_in == 0)) {
+    if (slab->review_in == 0) {
         spare_review(slab);
     }
 }
 
 uint32_t base_slab_generation(const struct base_slab *slab, uint32_t index) {
-    uint32_t slot = index & (slots_of(slab) - 1);
+    uint32_t slot = index & (slab->slots - 1);
     uint32_t at = index >> slab->slot_shift;
     uint32_t generation;
 
@@ -335,10 +267,10 @@ uint32_t base_slab_generation(const struct base_slab *slab, uint32_t index) {
 void *base_slab_next(const struct base_slab *slab, uint32_t *index, uint32_t *found) {
     while (*index >> slab->slot_shift < slab->entry_count) {
         const struct base_slab_entry *entry = &slab->entries[*index >> slab->slot_shift];
-        uint32_t slot = *index & (slots_of(slab) - 1);
+        uint32_t slot = *index & (slab->slots - 1);
 
         if (entry->chunk == NULL) {
-            *index = (*index | (slots_of(slab) - 1)) + 1;
+            *index = (*index | (slab->slots - 1)) + 1;
             continue;
         }
         if ((entry->chunk->generations[slot] & 1) == 1) {

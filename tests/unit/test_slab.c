@@ -22,6 +22,7 @@ struct handle {
 static struct handle handles[COUNT];
 
 static bool take(struct base_slab *slab, struct handle *handle) {
+    *handle = (struct handle){0};
     handle->object = base_slab_alloc(slab, &handle->index, &handle->generation);
     return handle->object != NULL;
 }
@@ -248,7 +249,7 @@ static void iteration_sees_every_live_object_and_may_free_it(void **state) {
 
 static void the_limit_is_kept(void **state) {
     struct base_slab slab;
-    uint32_t index;
+    uint32_t index = 0;
 
     (void)state;
     base_slab_init(&slab, 16, 3);
