@@ -2,8 +2,7 @@
 #ifndef BROKER_TASK_H
 #define BROKER_TASK_H
 
-#include <string.h>
-
+#include "base/copy.h"
 #include "broker/core_private.h"
 
 struct broker_class;
@@ -84,32 +83,6 @@ struct broker_task {
 };
 _Static_assert(sizeof(struct broker_task) == 128, "two cache lines");
 
-/* broker_copy_short copies a payload that fits into a record. Most are of a few bytes, for which a call
- * of memcpy costs more than they do. */
-static inline void broker_copy_short(uint8_t *to, const uint8_t *from, size_t size) {
-    if (BASE_UNLIKELY(size > 16)) {
-        memcpy(to, from, size);
-    } else if (size >= 8) {
-        uint64_t first, last;
-
-        memcpy(&first, from, 8);
-        memcpy(&last, from + size - 8, 8);
-        memcpy(to, &first, 8);
-        memcpy(to + size - 8, &last, 8);
-    } else if (size >= 4) {
-        uint32_t first, last;
-
-        memcpy(&first, from, 4);
-        memcpy(&last, from + size - 4, 4);
-        memcpy(to, &first, 4);
-        memcpy(to + size - 4, &last, 4);
-    } else if (size > 0) {
-        to[0] = from[0];
-        to[size / 2] = from[size / 2];
-        to[size - 1] = from[size - 1];
-    }
-}
-
 /* broker_task_new makes a task with a copy of (or a reference to) its payload; NULL: no memory. */
 struct broker_task *broker_task_new(struct broker_core *core, struct broker_class *class,
                                     const struct wire_entry *entry);
@@ -159,7 +132,7 @@ static inline void broker_task_init(struct broker_task *task, struct broker_clas
     task->state = BROKER_TASK_NEW;
     task->flags = entry->key[1] > 1 ? BROKER_TASK_STARTED : 0;
     if (BASE_LIKELY(entry->size <= BROKER_INLINE_BYTES)) {
-        broker_copy_short(task->payload.bytes, entry->data, entry->size);
+        base_copy_short(task->payload.bytes, entry->data, entry->size);
     }
 }
 

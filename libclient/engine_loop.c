@@ -40,37 +40,37 @@ static int32_t break_code(const struct engine *engine) {
     return engine->break_status == FURROW_EAUTH ? FURROW_EAUTH : 0;
 }
 
-static void end_task(struct engine *engine, furrow_future *future, enum wire_kind kind,
-                     const struct client_action *action) {
-    bool waited = (future->own_flags & ENGINE_FUTURE_CANCEL_WAITED) != 0;
-    size_t count;
-
+static inline void end_task(struct engine *engine, furrow_future *future, enum wire_kind kind,
+                            const struct client_action *action) {
     /* Whoever waits for a verdict has a reference. */
-    if (engine->broken && action->data == NULL && kind == engine->break_kind) {
+    bool waited = (future->own_flags & ENGINE_FUTURE_CANCEL_WAITED) != 0;
+
+    if (BASE_LIKELY(kind == WIRE_KIND_VALUE)) {
+        /* of a chunk, perhaps, in which values are wrapped */
+        if (BASE_LIKELY(wire_value_is_one(action->data, action->size, WIRE_NESTING_MAX))) {
+            (void)future_resolve(future, kind, action->data, action->size, action->large);
+        } else {
+            (void)future_fail(future, WIRE_KIND_ERROR, 0, "the result that arrived is malformed");
+        }
+    } else if (engine->broken && action->data == NULL && kind == engine->break_kind) {
         (void)future_fail_as(future, kind, break_code(engine), 0, engine->break_text);
-    } else if (kind == WIRE_KIND_VALUE &&
-               /* of a chunk, perhaps, in which values are wrapped */
-               (!wire_value_check_nested(action->data, action->size, WIRE_NESTING_MAX, &count) ||
-                count != 1)) {
-        (void)future_fail(future, WIRE_KIND_ERROR, 0, "the result that arrived is malformed");
     } else {
         (void)future_resolve(future, kind, action->data, action->size, action->large);
     }
-    if (waited) {
+    if (BASE_UNLIKELY(waited)) {
         engine_verdict(engine, future);
     }
 }
 
-static void end_chain(struct engine *engine, enum wire_kind kind,
-                      const struct client_action *action) {
-    struct client_task *task = action->task;
+static inline void end_chain(struct engine *engine, enum wire_kind kind,
+                             const struct client_action *action) {
+    struct client_task *task = action->task, *next;
 
-    while (task != NULL) {
-        struct client_task *next = action->chain ? task->next : NULL;
-
+    do {
+        next = BASE_UNLIKELY(action->chain) ? task->next : NULL;
         end_task(engine, future_of_task(task), kind, action);
         task = next;
-    }
+    } while (BASE_UNLIKELY(task != NULL));
 }
 
 static void handle_verdict(struct engine *engine, const struct client_action *action) {
@@ -99,16 +99,15 @@ static void break_strict(struct engine *engine, const struct client_action *acti
                  error.message.data);
 }
 
-static void resolve(struct engine *engine, const struct client_action *action) {
-    enum wire_kind kind = action->kind;
-
-    if (BASE_UNLIKELY(kind == WIRE_KIND_BROKEN && action->data != NULL)) {
+/* What an outcome that is no value means for the executor, and as what the task ends. */
+static enum wire_kind look_at(struct engine *engine, const struct client_action *action) {
+    if (action->kind == WIRE_KIND_BROKEN && action->data != NULL) {
         engine_initializer_look(engine, action);
-    } else if (BASE_UNLIKELY(kind == WIRE_KIND_LOST && engine_is_strict_fleet(engine))) {
+    } else if (action->kind == WIRE_KIND_LOST && engine_is_strict_fleet(engine)) {
         break_strict(engine, action);
-        kind = WIRE_KIND_BROKEN;
+        return WIRE_KIND_BROKEN;
     }
-    end_chain(engine, kind, action);
+    return action->kind;
 }
 
 static void carry_out(struct engine *engine, const struct client_action *action) {
@@ -117,7 +116,7 @@ static void carry_out(struct engine *engine, const struct client_action *action)
         engine->transport->send(engine, action->message);
         break;
     case CLIENT_RESOLVE:
-        resolve(engine, action);
+        end_chain(engine, look_at(engine, action), action);
         break;
     case CLIENT_BEGAN:
         (void)future_begin(future_of_task(action->task));
@@ -161,7 +160,11 @@ void engine_step(struct engine *engine, const struct client_event *event) {
         if (i + 2 < count) {
             __builtin_prefetch(actions[i + 2].task);
         }
-        carry_out(engine, &actions[i]);
+        if (BASE_LIKELY(actions[i].type == CLIENT_RESOLVE && actions[i].kind == WIRE_KIND_VALUE)) {
+            end_chain(engine, WIRE_KIND_VALUE, &actions[i]);
+        } else {
+            carry_out(engine, &actions[i]);
+        }
     }
 }
 

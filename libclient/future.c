@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/copy.h"
 #include "base/futex.h"
 #include "libclient/executor_private.h"
 #include "libclient/future_kept.h"
@@ -132,9 +133,12 @@ static __attribute__((noinline)) void end_slowly(furrow_future *future, uint64_t
  * *before is the word as it was. False: it can't be.
  *
  * Who holds the future is on the way into the executor: on its behalf the executor gets a guest more,
- * before it could be freed. */
-static bool change(furrow_future *future, furrow_future_state state, bool any, bool drop,
-                   uint64_t *before) {
+ * before it could be freed.
+ *
+ * It, `end` and `resolve` are inlined where a result comes in, with what is known there. */
+static inline __attribute__((always_inline)) bool change(furrow_future *future,
+                                                         furrow_future_state state, bool any,
+                                                         bool drop, uint64_t *before) {
     furrow_executor *executor = future->executor;
     bool counted = false;
     bool changed = false;
@@ -144,14 +148,14 @@ static bool change(furrow_future *future, furrow_future_state state, bool any, b
         uint64_t after = (*before & ~FUTURE_STATE) | state;
         uint64_t now = *before & FUTURE_STATE;
 
-        if (now >= FURROW_CANCELLED || (now == FURROW_RUNNING && !any)) {
+        if (BASE_UNLIKELY(now >= FURROW_CANCELLED || (now == FURROW_RUNNING && !any))) {
             break;
         }
         if (BASE_UNLIKELY((*before & FUTURE_HOLDS) != 0) && !counted) {
             atomic_fetch_add(&executor->guests, 1);
             counted = true;
         }
-        if ((*before & OWES) == 0 && drop) {
+        if (BASE_LIKELY((*before & OWES) == 0) && drop) {
             after -= FUTURE_REF_ONE;
         }
         changed = atomic_compare_exchange_weak_explicit(&future->word, before, after,
@@ -165,7 +169,9 @@ static bool change(furrow_future *future, furrow_future_state state, bool any, b
 
 /* end makes a future done. `drop`: with it goes a reference of the caller's, but only if it returns
  * true. */
-static bool end(furrow_future *future, furrow_future_state state, bool any, bool drop) {
+static inline __attribute__((always_inline)) bool end(furrow_future *future,
+                                                      furrow_future_state state, bool any,
+                                                      bool drop) {
     furrow_executor *executor = future->executor;
     uint64_t before;
 
@@ -196,22 +202,11 @@ static const uint8_t no_memory_error[] = {
     'e',  'm',  'o',  'r', 'y', 0xa0, 0xa0, 0,   0,   0,   0,
 };
 
-static void store_outcome(furrow_future *future, enum wire_kind kind, const void *data, size_t size,
-                          struct wire_blob *blob) {
+/* Stores an outcome that doesn't fit into the future. */
+static __attribute__((noinline)) void store_outside(furrow_future *future, const void *data,
+                                                    size_t size, struct wire_blob *blob) {
     uint8_t *copy;
 
-    if (BASE_UNLIKELY(future->storage != FUTURE_BORROWED)) {
-        free_bytes(future);
-    }
-    future->kind = (uint8_t)kind;
-    future->task.size = (uint32_t)size;
-    if (BASE_LIKELY(size <= FUTURE_INLINE_BYTES)) {
-        future->task.data = future->bytes;
-        if (size > 0) {
-            memcpy(future->bytes, data, size);
-        }
-        return;
-    }
     if (blob != NULL) {
         BASE_ASSERT(blob->data == data && blob->size == size);
         future->task.large = wire_blob_ref(blob);
@@ -231,17 +226,38 @@ static void store_outcome(furrow_future *future, enum wire_kind kind, const void
     future->storage = FUTURE_ALLOCATED;
 }
 
-static bool resolve(furrow_future *future, enum wire_kind kind, const void *data, size_t size,
-                    struct wire_blob *blob, bool drop) {
+static inline __attribute__((always_inline)) void store_outcome(furrow_future *future,
+                                                                enum wire_kind kind,
+                                                                const void *data, size_t size,
+                                                                struct wire_blob *blob) {
     BASE_ASSERT(size <= UINT32_MAX);
-    if (BASE_UNLIKELY(kind == WIRE_KIND_CANCELLED)) {
-        return end(future, FURROW_CANCELLED, true, drop);
+    if (BASE_UNLIKELY(future->storage != FUTURE_BORROWED)) {
+        free_bytes(future);
     }
+    future->kind = (uint8_t)kind;
+    future->task.size = (uint32_t)size;
+    if (BASE_UNLIKELY(size > FUTURE_INLINE_BYTES)) {
+        store_outside(future, data, size, blob);
+        return;
+    }
+    future->task.data = future->bytes;
+    base_copy_short(future->bytes, data, size);
+}
+
+static inline __attribute__((always_inline)) bool resolve(furrow_future *future,
+                                                          enum wire_kind kind, const void *data,
+                                                          size_t size, struct wire_blob *blob,
+                                                          bool drop) {
+    furrow_future_state state = FURROW_CANCELLED;
+
     if (BASE_UNLIKELY(future_done(future))) {
         return false;
     }
-    store_outcome(future, kind, data, size, blob);
-    return end(future, FURROW_FINISHED, true, drop);
+    if (BASE_LIKELY(kind != WIRE_KIND_CANCELLED)) {
+        store_outcome(future, kind, data, size, blob);
+        state = FURROW_FINISHED;
+    }
+    return end(future, state, true, drop);
 }
 
 bool future_resolve(furrow_future *future, enum wire_kind kind, const void *data, size_t size,

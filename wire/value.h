@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/assert.h"
+#include "wire/reader.h"
 
 struct base_buffer;
 
@@ -23,6 +24,15 @@ bool wire_value_check(const void *data, size_t size, size_t *count);
 /* wire_value_check_nested is the same with another depth, up to WIRE_NESTING_MAX: for what the library
  * itself has wrapped around a user's values. */
 bool wire_value_check_nested(const void *data, size_t size, uint32_t depth_max, size_t *count);
+/* wire_value_is_one says whether `data` is one whole value. */
+static inline bool wire_value_is_one(const uint8_t *data, size_t size, uint32_t depth_max) {
+    size_t count;
+
+    if (BASE_LIKELY(size > 0 && wire_simple_bytes[*data] == size)) {
+        return true;
+    }
+    return wire_value_check_nested(data, size, depth_max, &count) && count == 1;
+}
 /* wire_value_skip gives the size of the first whole value in checked data; 0 if there is none. */
 size_t wire_value_skip(const void *data, size_t size);
 
