@@ -51,6 +51,16 @@ static inline void base_list_push_back(struct base_list *list, struct base_node 
     base_list_insert_before(&list->root, node);
 }
 
+/* base_list_push_new puts a node in at the back of which nothing has been set yet. */
+static inline void base_list_push_new(struct base_list *list, struct base_node *node) {
+    struct base_node *last = list->root.prev;
+
+    node->next = &list->root;
+    node->prev = last;
+    last->next = node;
+    list->root.prev = node;
+}
+
 static inline void base_list_push_front(struct base_list *list, struct base_node *node) {
     base_list_insert_before(list->root.next, node);
 }

@@ -183,7 +183,6 @@ static inline bool submit_short(struct broker_core *core, struct run *run,
     struct broker_class *class = run->class;
     struct broker_page *page = broker_slot_page(&class->client->slots, entry->values[0]);
     uint32_t slot = (uint32_t)entry->values[0] % BROKER_PAGE_SLOTS;
-    struct base_node *root = &class->queue->tasks.root;
     struct broker_task *task;
     uint32_t index;
 
@@ -198,12 +197,8 @@ static inline bool submit_short(struct broker_core *core, struct run *run,
     BASE_ASSERT(index <= BROKER_INDEX_MASK);
     page->index[slot] = index;
     page->live++;
-    broker_task_init(task, class, entry, index);
-    broker_task_set_state(task, BROKER_TASK_QUEUED);
-    task->node.next = root;
-    task->node.prev = root->prev;
-    root->prev->next = &task->node;
-    root->prev = &task->node;
+    broker_task_init(task, class, entry, index, BROKER_TASK_QUEUED);
+    base_list_push_new(&class->queue->tasks, &task->node);
     run->count++;
     run->bytes += entry->size;
     return true;

@@ -74,15 +74,6 @@ bool client_reserve(struct client_core *core, size_t count) {
     return true;
 }
 
-struct client_action *client_act(struct client_core *core, enum client_action_type type) {
-    struct client_action *action;
-
-    BASE_ASSERT(core->action_count < core->action_room);
-    action = &core->actions[core->action_count++];
-    *action = (struct client_action){.type = type};
-    return action;
-}
-
 void client_log(struct client_core *core, bool warn, const char *format, ...) {
     va_list arguments;
     struct client_action *action;

@@ -135,7 +135,15 @@ struct client_core {
 /* client_reserve makes room for so many further actions of this step; false: no memory. Actions are
  * added only after their room was reserved (an invariant, checked). */
 bool client_reserve(struct client_core *core, size_t count);
-struct client_action *client_act(struct client_core *core, enum client_action_type type);
+static inline struct client_action *client_act(struct client_core *core,
+                                               enum client_action_type type) {
+    struct client_action *action = &core->actions[core->action_count];
+
+    BASE_ASSERT(core->action_count < core->action_room);
+    core->action_count++;
+    *action = (struct client_action){.type = type};
+    return action;
+}
 /* client_log adds a log action, if there is memory and none with a text yet in this step. */
 void client_log(struct client_core *core, bool warn, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -224,17 +232,26 @@ static inline struct client_task *client_slot_find(const struct client_slots *sl
     return slots->slots[index].task;
 }
 
+/* client_slot_end resolves any id, as client_slot_find does, and ends it. */
+static inline struct client_task *client_slot_end(struct client_slots *slots, uint64_t id) {
+    struct client_task *task = client_slot_find(slots, id);
+    uint32_t index = (uint32_t)id;
+
+    if (BASE_LIKELY(task != NULL)) {
+        slots->slots[index].task = NULL;
+        slots->slots[index].generation++;
+        slots->slots[index].next_free = slots->free;
+        slots->free = index;
+        slots->live--;
+    }
+    return task;
+}
+
 /* client_slot_release ends the task's id. */
 static inline void client_slot_release(struct client_slots *slots, const struct client_task *task) {
-    uint32_t index = (uint32_t)task->id;
-    struct client_slot *slot = &slots->slots[index];
+    struct client_task *ended = client_slot_end(slots, task->id);
 
-    BASE_ASSERT(slot->task == task);
-    slot->task = NULL;
-    slot->generation++;
-    slot->next_free = slots->free;
-    slots->free = index;
-    slots->live--;
+    BASE_ASSERT(ended == task);
 }
 
 /* ---- core_tasks.c ---- */

@@ -55,15 +55,14 @@ static enum wire_put put(struct client_core *core, uint64_t now_ns,
         task->class_index, task->attempt,
         wire_past((task->flags & CLIENT_TASK_RESENT) != 0, waited_ms(core, now_ns, task))};
     enum wire_put status =
-        wire_writer_put_quick(core->submits, (struct wire_shape)WIRE_SHAPE_SUBMIT, key, &task->id,
-                              task->data, task->size, task->large);
+        wire_writer_put(core->submits, key, &task->id, task->data, task->size, task->large);
 
     if (BASE_UNLIKELY(status == WIRE_PUT_FULL)) {
         if (!finish_batch(core, now_ns)) {
             return WIRE_PUT_NOMEM;
         }
-        status = wire_writer_put_quick(core->submits, (struct wire_shape)WIRE_SHAPE_SUBMIT, key,
-                                       &task->id, task->data, task->size, task->large);
+        status =
+            wire_writer_put(core->submits, key, &task->id, task->data, task->size, task->large);
         BASE_ASSERT(status != WIRE_PUT_FULL);
     }
     return status;
@@ -105,20 +104,69 @@ static bool send_task(struct client_core *core, uint64_t now_ns, struct client_t
     return true;
 }
 
+/* What new tasks that come one after the other have in common, as a rule: their class. */
+struct run {
+    uint32_t class_index; /* UINT32_MAX: of none yet */
+    bool defined;
+    uint64_t start_by_ns;
+    uint64_t key[WIRE_KEY_MAX];
+};
+
+static void begin_run(const struct client_core *core, uint64_t now_ns, struct run *run,
+                      uint32_t class_index) {
+    const struct client_class *cls = client_class_at(core, class_index);
+
+    run->class_index = class_index;
+    run->defined = cls->round == core->round;
+    run->start_by_ns = cls->queue_ns == 0 ? 0 : now_ns + cls->queue_ns;
+    run->key[0] = class_index;
+    run->key[1] = 1;
+    run->key[2] = wire_past(false, 0);
+}
+
+/* Puts a new task into the batch if nothing is in its way. False: it has to go the long way, by
+ * send_task; nothing happened. */
+static inline bool send_short(struct client_core *core, const struct run *run,
+                              struct client_task *task) {
+    if (BASE_UNLIKELY(!run->defined || core->used_tasks >= core->credit_tasks ||
+                      !fits(core, task) || !client_slot_take(&core->slots, task))) {
+        return false;
+    }
+    if (BASE_UNLIKELY(wire_writer_put_quick(core->submits, (struct wire_shape)WIRE_SHAPE_SUBMIT,
+                                            run->key, &task->id, task->data, task->size,
+                                            task->large) != WIRE_PUT_OK)) {
+        client_slot_release(&core->slots, task);
+        return false;
+    }
+    core->used_tasks++;
+    core->used_bytes += task->size;
+    core->sent_count++;
+    task->state = CLIENT_TASK_SENT;
+    base_list_push_new(&core->sent, &task->node);
+    return true;
+}
+
 void client_tasks_submit(struct client_core *core, uint64_t now_ns, struct client_task *first) {
     bool direct = client_connected(core) && core->waiting_count == 0;
+    struct run run = {.class_index = UINT32_MAX};
 
     while (first != NULL) {
         struct client_task *task = first;
-        uint64_t queue_ns = client_class_at(core, task->class_index)->queue_ns;
 
         first = task->next;
         __builtin_prefetch(first);
+        if (BASE_UNLIKELY(task->class_index != run.class_index)) {
+            begin_run(core, now_ns, &run, task->class_index);
+        }
         task->flags = 0;
         task->attempt = 1;
-        task->start_by_ns = queue_ns == 0 ? 0 : now_ns + queue_ns;
+        task->start_by_ns = run.start_by_ns;
+        if (BASE_LIKELY(direct) && BASE_LIKELY(send_short(core, &run, task))) {
+            continue;
+        }
         base_node_init(&task->node);
         if (direct && send_task(core, now_ns, task)) {
+            run.class_index = UINT32_MAX; /* it may have been defined now */
             continue;
         }
         direct = false;
@@ -170,11 +218,9 @@ void client_tasks_restart(struct client_core *core) {
     wire_writer_clear(core->cancel_writer);
 }
 
-void client_task_leave(struct client_core *core, struct client_task *task) {
-    if (client_task_named(task)) {
-        client_slot_release(&core->slots, task);
-    }
-    if (task->state == CLIENT_TASK_SENT) {
+/* Takes a task out of its list; its id is ended already, if it had one. */
+static inline void take_out(struct client_core *core, struct client_task *task) {
+    if (BASE_LIKELY(task->state == CLIENT_TASK_SENT)) {
         core->sent_count--;
     } else {
         BASE_ASSERT(task->state == CLIENT_TASK_WAITING);
@@ -183,6 +229,13 @@ void client_task_leave(struct client_core *core, struct client_task *task) {
     base_list_remove(&task->node);
     task->state = CLIENT_TASK_GONE;
     task->next = NULL;
+}
+
+void client_task_leave(struct client_core *core, struct client_task *task) {
+    if (client_task_named(task)) {
+        client_slot_release(&core->slots, task);
+    }
+    take_out(core, task);
 }
 
 void client_tasks_break(struct client_core *core, const struct client_event *event) {
@@ -227,17 +280,16 @@ void client_tasks_outcomes(struct client_core *core, struct wire_batch *batch) {
 
     take_credit(core, batch);
     while (wire_batch_next_quick(batch, (struct wire_shape)WIRE_SHAPE_OUTCOMES, &entry)) {
-        struct client_task *task = client_slot_find(&core->slots, entry.values[0]);
+        struct client_task *task = client_slot_end(&core->slots, entry.values[0]);
         struct client_action *action;
 
         if (BASE_UNLIKELY(task == NULL)) {
             continue;
         }
-        client_task_leave(core, task);
+        take_out(core, task);
         action = client_act(core, CLIENT_RESOLVE);
         action->task = task;
-        action->kind =
-            entry.key[0] < WIRE_KIND_COUNT ? (enum wire_kind)entry.key[0] : WIRE_KIND_BROKEN;
+        action->kind = (enum wire_kind)entry.key[0]; /* the batch's check has seen to it */
         action->data = entry.data;
         action->size = entry.size;
         action->large = entry.large;
