@@ -1,6 +1,7 @@
 #include "base/slab.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define OBJECT_BYTES_MAX 65536
 #define CHUNK_BYTES      65536
@@ -12,6 +13,10 @@
 #define REVIEW_FREES_MIN 4096
 #define ALIGN            16
 #define ALIGN_LINE       64
+
+static uint32_t slots_of(const struct base_slab *slab) {
+    return 1U << slab->slot_shift;
+}
 
 void base_slab_init(struct base_slab *slab, size_t object_bytes, uint32_t limit) {
     uint32_t most;
@@ -25,8 +30,8 @@ void base_slab_init(struct base_slab *slab, size_t object_bytes, uint32_t limit)
             (size_t)slab->stride_bytes << (slab->slot_shift + 1) <= CHUNK_BYTES)) {
         slab->slot_shift++;
     }
-    slab->slots = 1U << slab->slot_shift;
-    most = UINT32_MAX - slab->slots; /* so that no index is BASE_SLAB_NONE */
+    slab->slot_mask = slots_of(slab) - 1;
+    most = UINT32_MAX - slots_of(slab); /* so that no index is BASE_SLAB_NONE */
     slab->limit = limit == 0 || limit > most ? most : limit;
     slab->vacant = BASE_SLAB_NONE;
     slab->partial = BASE_SLAB_NONE;
@@ -39,13 +44,14 @@ void base_slab_use(struct base_slab *slab, struct base_memory *memory) {
     slab->memory = memory;
 }
 
-/* Header, generations and room to align, in front of the objects. */
+/* Header, slots and room to align, in front of the objects. */
 static size_t head_bytes(const struct base_slab *slab) {
-    return sizeof(struct base_slab_chunk) + slab->slots * sizeof(uint32_t) + ALIGN_LINE;
+    return sizeof(struct base_slab_chunk) + slots_of(slab) * sizeof(struct base_slab_slot) +
+           ALIGN_LINE;
 }
 
 static size_t chunk_bytes(const struct base_slab *slab) {
-    return head_bytes(slab) + (size_t)slab->stride_bytes * slab->slots;
+    return head_bytes(slab) + (size_t)slab->stride_bytes * slots_of(slab);
 }
 
 static struct base_slab_chunk *chunk_take(struct base_slab *slab) {
@@ -67,7 +73,7 @@ void base_slab_fini(struct base_slab *slab) {
 
     for (uint32_t i = 0; i < slab->entry_count; i++) {
         if (slab->entries[i].chunk != NULL) {
-            BASE_UNPOISON(slab->entries[i].objects, (size_t)slab->stride_bytes * slab->slots);
+            BASE_UNPOISON(slab->entries[i].objects, (size_t)slab->stride_bytes * slots_of(slab));
             chunk_give(slab, slab->entries[i].chunk);
         }
     }
@@ -133,7 +139,7 @@ static void entry_give(struct base_slab *slab, uint32_t at) {
 
 /* Makes a chunk and returns its entry, or BASE_SLAB_NONE if there is no memory. */
 static uint32_t chunk_new(struct base_slab *slab) {
-    size_t objects_bytes = (size_t)slab->stride_bytes * slab->slots;
+    size_t objects_bytes = (size_t)slab->stride_bytes * slots_of(slab);
     uint32_t at = entry_take(slab);
     struct base_slab_entry *entry;
     struct base_slab_chunk *chunk;
@@ -149,12 +155,13 @@ static uint32_t chunk_new(struct base_slab *slab) {
         return BASE_SLAB_NONE;
     }
     chunk->live = 0;
-    chunk->touched = 0;
-    chunk->free = BASE_SLAB_NONE;
-    for (uint32_t i = 0; i < slab->slots; i++) {
-        chunk->generations[i] = entry->generation;
+    chunk->free = 0;
+    for (uint32_t i = 0; i < slots_of(slab); i++) {
+        chunk->slots[i].generation = entry->generation;
+        chunk->slots[i].next = i + 1;
     }
-    objects = (uintptr_t)&chunk->generations[slab->slots];
+    chunk->slots[slab->slot_mask].next = BASE_SLAB_NONE;
+    objects = (uintptr_t)&chunk->slots[slots_of(slab)];
     objects = (objects + ALIGN_LINE - 1) & ~(uintptr_t)(ALIGN_LINE - 1);
     entry->objects = (uint8_t *)chunk + (objects - (uintptr_t)chunk);
     entry->chunk = chunk;
@@ -167,14 +174,14 @@ static uint32_t chunk_new(struct base_slab *slab) {
 static void chunk_release(struct base_slab *slab, uint32_t at) {
     struct base_slab_entry *entry = &slab->entries[at];
 
-    for (uint32_t i = 0; i < slab->slots; i++) {
-        uint32_t generation = entry->chunk->generations[i];
+    for (uint32_t i = 0; i < slots_of(slab); i++) {
+        uint32_t generation = entry->chunk->slots[i].generation;
 
         if ((int32_t)(generation - entry->generation) > 0) {
             entry->generation = generation;
         }
     }
-    BASE_UNPOISON(entry->objects, (size_t)slab->stride_bytes * slab->slots);
+    BASE_UNPOISON(entry->objects, (size_t)slab->stride_bytes * slots_of(slab));
     chunk_give(slab, entry->chunk);
     entry->chunk = NULL;
     entry->objects = NULL;
@@ -235,12 +242,12 @@ bool base_slab_refill(struct base_slab *slab) {
     return true;
 }
 
-void base_slab_settle(struct base_slab *slab, uint32_t at, uint32_t live_before) {
-    uint32_t live = slab->entries[at].chunk->live;
+void base_slab_settle(struct base_slab *slab, uint32_t at, bool was_full) {
+    size_t live = slab->entries[at].chunk->live;
 
-    if (live == slab->slots || live == 0) {
+    if (live == slots_of(slab) || live == 0) {
         partial_remove(slab, at);
-    } else if (live_before == slab->slots) {
+    } else if (was_full) {
         partial_add(slab, at);
     }
     if (live == 0) {
@@ -254,12 +261,12 @@ void base_slab_settle(struct base_slab *slab, uint32_t at, uint32_t live_before)
 }
 
 uint32_t base_slab_generation(const struct base_slab *slab, uint32_t index) {
-    uint32_t slot = index & (slab->slots - 1);
+    uint32_t slot = index & slab->slot_mask;
     uint32_t at = index >> slab->slot_shift;
     uint32_t generation;
 
     BASE_ASSERT(at < slab->entry_count && slab->entries[at].chunk != NULL);
-    generation = slab->entries[at].chunk->generations[slot];
+    generation = slab->entries[at].chunk->slots[slot].generation;
     BASE_ASSERT((generation & 1) == 1);
     return generation;
 }
@@ -267,13 +274,13 @@ uint32_t base_slab_generation(const struct base_slab *slab, uint32_t index) {
 void *base_slab_next(const struct base_slab *slab, uint32_t *index, uint32_t *found) {
     while (*index >> slab->slot_shift < slab->entry_count) {
         const struct base_slab_entry *entry = &slab->entries[*index >> slab->slot_shift];
-        uint32_t slot = *index & (slab->slots - 1);
+        uint32_t slot = *index & slab->slot_mask;
 
         if (entry->chunk == NULL) {
-            *index = (*index | (slab->slots - 1)) + 1;
+            *index = (*index | slab->slot_mask) + 1;
             continue;
         }
-        if ((entry->chunk->generations[slot] & 1) == 1) {
+        if ((entry->chunk->slots[slot].generation & 1) == 1) {
             if (found != NULL) {
                 *found = *index;
             }

@@ -14,7 +14,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "base/assert.h"
 #include "base/memory.h"
@@ -22,11 +21,15 @@
 
 #define BASE_SLAB_NONE UINT32_MAX
 
+struct base_slab_slot {
+    uint32_t generation; /* odd while the slot is live, even while it is free */
+    uint32_t next;       /* free slot; BASE_SLAB_NONE behind the last */
+};
+
 struct base_slab_chunk {
-    uint32_t live;          /* slots in use */
-    uint32_t touched;       /* slots from here on have never been used */
-    uint32_t free;          /* first of the freed slots, BASE_SLAB_NONE if none */
-    uint32_t generations[]; /* odd while the slot is live, even while it is free */
+    size_t live;   /* slots in use */
+    uint32_t free; /* the first free slot, BASE_SLAB_NONE if there is none */
+    struct base_slab_slot slots[];
 };
 
 /* One for each chunk that there is or has been. */
@@ -50,8 +53,8 @@ struct base_slab {
     uint32_t review_in; /* frees until the next review */
     uint32_t object_bytes;
     uint32_t stride_bytes;
-    uint32_t slot_shift; /* 1 << slot_shift slots a chunk: */
-    uint32_t slots;
+    uint32_t slot_shift; /* 1 << slot_shift slots a chunk */
+    uint32_t slot_mask;  /* the bits of an index that are the slot */
     uint32_t limit;      /* most objects at once */
     size_t count;
     struct base_memory *memory; /* NULL: malloc */
@@ -70,18 +73,18 @@ void base_slab_use(struct base_slab *slab, struct base_memory *memory);
 /* base_slab_fini frees everything, live objects included. */
 void base_slab_fini(struct base_slab *slab);
 
-/* For the two below, what they seldom need: base_slab_refill makes `partial` an entry with a free slot,
- * false if there is no memory or the limit is reached; base_slab_settle puts an entry into the list where
- * it belongs after an alloc or a free, and now and then reviews the spare ones. */
+/* What the two below seldom need. base_slab_refill makes `partial` an entry with a free slot; false: there
+ * is no memory, or the limit is reached. base_slab_settle moves an entry whose chunk has become full or
+ * empty, or was full before, to where it belongs, and now and then reviews the spare ones. */
 bool base_slab_refill(struct base_slab *slab);
-void base_slab_settle(struct base_slab *slab, uint32_t at, uint32_t live_before);
+void base_slab_settle(struct base_slab *slab, uint32_t at, bool was_full);
 
 /* base_slab_alloc returns an object, its contents undefined, and its handle in *index and
  * *generation (either may be NULL). Returns NULL if there is no memory or the limit is reached. */
 static inline void *base_slab_alloc(struct base_slab *slab, uint32_t *index, uint32_t *generation) {
     struct base_slab_chunk *chunk;
+    uint32_t at, slot, next;
     uint8_t *object;
-    uint32_t at, slot, live;
 
     if (BASE_UNLIKELY(slab->partial == BASE_SLAB_NONE || slab->count >= slab->limit) &&
         !base_slab_refill(slab)) {
@@ -90,55 +93,48 @@ static inline void *base_slab_alloc(struct base_slab *slab, uint32_t *index, uin
     at = slab->partial;
     chunk = slab->entries[at].chunk;
     slot = chunk->free;
-    if (BASE_UNLIKELY(slot == BASE_SLAB_NONE)) {
-        slot = chunk->touched++;
-        object = slab->entries[at].objects + (size_t)slot * slab->stride_bytes;
-        BASE_UNPOISON(object, slab->object_bytes);
-    } else {
-        object = slab->entries[at].objects + (size_t)slot * slab->stride_bytes;
-        BASE_UNPOISON(object, slab->object_bytes);
-        memcpy(&chunk->free, object, sizeof chunk->free);
-    }
-    chunk->generations[slot]++;
+    next = chunk->slots[slot].next;
+    chunk->slots[slot].generation++;
+    chunk->free = next;
+    chunk->live++;
+    slab->count++;
+    object = slab->entries[at].objects + (size_t)slot * slab->stride_bytes;
+    BASE_UNPOISON(object, slab->object_bytes);
     if (index != NULL) {
         *index = at << slab->slot_shift | slot;
     }
     if (generation != NULL) {
-        *generation = chunk->generations[slot];
+        *generation = chunk->slots[slot].generation;
     }
-    slab->count++;
-    live = chunk->live++;
-    if (BASE_UNLIKELY(live + 1 == slab->slots)) {
-        base_slab_settle(slab, at, live);
+    if (BASE_UNLIKELY(next == BASE_SLAB_NONE)) {
+        base_slab_settle(slab, at, false);
     }
     return object;
 }
 
 /* base_slab_free frees a live object by its index. All its handles stop to resolve. */
 static inline void base_slab_free(struct base_slab *slab, uint32_t index) {
-    uint32_t at = index >> slab->slot_shift, slot = index & (slab->slots - 1), live;
+    uint32_t at = index >> slab->slot_shift, slot = index & slab->slot_mask, next;
     struct base_slab_chunk *chunk;
-    uint8_t *object;
 
-    BASE_ASSERT(at < slab->entry_count && slab->entries[at].chunk != NULL);
+    BASE_ASSERT(at < slab->entry_count);
     chunk = slab->entries[at].chunk;
-    BASE_ASSERT((chunk->generations[slot] & 1) == 1);
-    chunk->generations[slot]++;
-    object = slab->entries[at].objects + (size_t)slot * slab->stride_bytes;
-    BASE_UNPOISON(object, slab->stride_bytes);
-    memcpy(object, &chunk->free, sizeof chunk->free);
-    BASE_POISON(object, slab->stride_bytes);
+    chunk->slots[slot].generation++;
+    BASE_ASSERT((chunk->slots[slot].generation & 1) == 0); /* it was live */
+    BASE_POISON(slab->entries[at].objects + (size_t)slot * slab->stride_bytes, slab->stride_bytes);
+    next = chunk->free;
+    chunk->slots[slot].next = next;
     chunk->free = slot;
+    chunk->live--;
     slab->count--;
-    live = chunk->live--;
-    if (BASE_UNLIKELY(--slab->review_in == 0 || live == slab->slots || live == 1)) {
-        base_slab_settle(slab, at, live);
+    if (BASE_UNLIKELY(--slab->review_in == 0 || next == BASE_SLAB_NONE || chunk->live == 0)) {
+        base_slab_settle(slab, at, next == BASE_SLAB_NONE);
     }
 }
 
 /* base_slab_get returns the live object at an index that is our own: a wrong one is a bug. */
 static inline void *base_slab_get(const struct base_slab *slab, uint32_t index) {
-    uint32_t slot = index & (slab->slots - 1);
+    uint32_t slot = index & slab->slot_mask;
     uint32_t at = index >> slab->slot_shift;
 
     BASE_ASSERT(at < slab->entry_count && slab->entries[at].chunk != NULL);
@@ -148,7 +144,7 @@ static inline void *base_slab_get(const struct base_slab *slab, uint32_t index) 
 /* base_slab_get_live returns the object at an index, or NULL if none lives there. Any value is fine;
  * for those who know an object by something of its own. */
 static inline void *base_slab_get_live(const struct base_slab *slab, uint32_t index) {
-    uint32_t slot = index & (slab->slots - 1);
+    uint32_t slot = index & slab->slot_mask;
     uint32_t at = index >> slab->slot_shift;
     const struct base_slab_entry *entry;
 
@@ -156,7 +152,7 @@ static inline void *base_slab_get_live(const struct base_slab *slab, uint32_t in
         return NULL;
     }
     entry = &slab->entries[at];
-    if (BASE_UNLIKELY(entry->chunk == NULL || (entry->chunk->generations[slot] & 1) == 0)) {
+    if (BASE_UNLIKELY(entry->chunk == NULL || (entry->chunk->slots[slot].generation & 1) == 0)) {
         return NULL;
     }
     return entry->objects + (size_t)slot * slab->stride_bytes;
@@ -166,11 +162,11 @@ static inline void *base_slab_get_live(const struct base_slab *slab, uint32_t in
  * object. Any values are fine: they may come from a peer. */
 static inline void *base_slab_get_checked(const struct base_slab *slab, uint32_t index,
                                           uint32_t generation) {
-    uint32_t slot = index & (slab->slots - 1);
+    uint32_t slot = index & slab->slot_mask;
     void *object = base_slab_get_live(slab, index);
 
     if (BASE_UNLIKELY(object == NULL ||
-                      slab->entries[index >> slab->slot_shift].chunk->generations[slot] !=
+                      slab->entries[index >> slab->slot_shift].chunk->slots[slot].generation !=
                           generation)) {
         return NULL;
     }

@@ -78,8 +78,8 @@ static bool result_long(struct broker_core *core, struct broker_task *task,
 struct run {
     struct broker_class *class;
     uint64_t mean_ns; /* that a task of the message took */
+    uint64_t bytes;   /* of the tasks' payloads */
     uint32_t count;
-    uint64_t bytes; /* of the tasks' payloads */
     uint64_t value_bytes;
 };
 
@@ -142,7 +142,6 @@ static inline bool result_short(struct broker_core *core, struct broker_worker *
     page->live--;
     task->node.prev->next = task->node.next;
     task->node.next->prev = task->node.prev;
-    broker_task_set_state(task, BROKER_TASK_ENDED);
     base_slab_free(&core->tasks, broker_task_index(task));
     return true;
 }

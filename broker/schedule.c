@@ -91,9 +91,9 @@ void broker_worker_place(struct broker_core *core, struct broker_worker *worker)
 
 /* ------------------------------------------------------------------- leases */
 
-static uint64_t lease_next(struct broker_core *core, const struct broker_task *task) {
-    core->lease_count++;
-    return core->lease_count << BROKER_INDEX_BITS | broker_task_index(task);
+/* The lease that is number `count`. */
+static uint64_t lease_of(uint64_t count, const struct broker_task *task) {
+    return count << BROKER_INDEX_BITS | broker_task_index(task);
 }
 
 static void run_key(const struct broker_service *service, const struct broker_class *class,
@@ -132,7 +132,7 @@ static void leased(struct broker_core *core, struct broker_worker *worker, uint3
 
 bool broker_lease(struct broker_core *core, struct broker_worker *worker,
                   const struct broker_service *service, struct broker_task *task) {
-    uint64_t lease = lease_next(core, task);
+    uint64_t lease = lease_of(++core->lease_count, task);
     uint64_t key[WIRE_KEY_MAX];
 
     run_key(service, task->class, key);
@@ -161,18 +161,20 @@ static void move_front(struct base_list *from, struct base_node *last, struct ba
 }
 
 /* Leases the first `count` tasks of a view's queue to a worker. Returns how many it were: fewer only
- * without memory. */
-static uint32_t lease_run(struct broker_core *core, struct broker_worker *worker,
-                          const struct broker_view *view, uint32_t count) {
+ * without memory. Not inlined, as every task goes through this loop, which wants the registers. */
+static __attribute__((noinline)) uint32_t lease_run(struct broker_core *core,
+                                                    struct broker_worker *worker,
+                                                    const struct broker_view *view,
+                                                    uint32_t count) {
     struct broker_queue *queue = view->queue;
     struct base_node *node = queue->tasks.root.next, *last = NULL;
     const struct broker_class *class = NULL;
-    uint64_t key[WIRE_KEY_MAX];
+    uint64_t key[WIRE_KEY_MAX], count_before = core->lease_count;
     uint32_t done = 0;
 
     for (; done < count; done++, last = node, node = node->next) {
         struct broker_task *task = BASE_LIST_ENTRY(node, struct broker_task, node);
-        uint64_t lease = lease_next(core, task);
+        uint64_t lease = lease_of(count_before + done + 1, task);
 
         __builtin_prefetch(node->next->next);
         if (task->class != class) {
@@ -187,6 +189,7 @@ static uint32_t lease_run(struct broker_core *core, struct broker_worker *worker
         broker_task_set_state(task, BROKER_TASK_LEASED);
     }
     if (done > 0) {
+        core->lease_count += done;
         move_front(&queue->tasks, last, &worker->leases);
         broker_ages_gone(&queue->ages, done, core->now_ns, &core->waits);
         broker_queue_taken(core, queue, done);

@@ -1,4 +1,4 @@
-/* SUBMIT. Almost all tasks are new, without a deadline: for these there is a short way, which counts
+/* SUBMIT. Almost all tasks are new, without a deadline, in their first attempt: for these there is a short way, which counts
  * what it did once for a run of them. */
 #include "broker/client.h"
 
@@ -197,7 +197,7 @@ static inline bool submit_short(struct broker_core *core, struct run *run,
     BASE_ASSERT(index <= BROKER_INDEX_MASK);
     page->index[slot] = index;
     page->live++;
-    broker_task_init(task, class, entry, index, BROKER_TASK_QUEUED);
+    broker_task_init(task, class, entry, index, 1, BROKER_TASK_QUEUED);
     base_list_push_new(&class->queue->tasks, &task->node);
     run->count++;
     run->bytes += entry->size;
@@ -248,8 +248,8 @@ static enum broker_handled submit_all(struct broker_core *core, struct broker_cl
         if (BASE_UNLIKELY(entry.new_group)) {
             count_run(core, &run);
             run.class = broker_class_of(client, entry.key[0]);
-            plain =
-                run.class != NULL && run.class->queue_ns == 0 && !wire_past_resent(entry.key[2]);
+            plain = run.class != NULL && run.class->queue_ns == 0 && entry.key[1] == 1 &&
+                    !wire_past_resent(entry.key[2]);
         }
         if (BASE_LIKELY(plain) && BASE_LIKELY(submit_short(core, &run, &entry))) {
             continue;

@@ -62,7 +62,7 @@ struct broker_task *broker_task_new(struct broker_core *core, struct broker_clas
         return NULL;
     }
     BASE_ASSERT(index <= BROKER_INDEX_MASK);
-    broker_task_init(task, class, entry, index, BROKER_TASK_NEW);
+    broker_task_init(task, class, entry, index, (uint16_t)entry->key[1], BROKER_TASK_NEW);
     if (BASE_UNLIKELY(!payload_take(task, entry))) {
         base_slab_free(&core->tasks, index);
         return NULL;

@@ -120,19 +120,19 @@ static inline void broker_task_set_state(struct broker_task *task, enum broker_t
     task->state = (uint8_t)to;
 }
 
-/* broker_task_init fills a record in, all but its node; entry: of a SUBMIT, `state` the one to begin with,
- * NEW or QUEUED. A payload that fits into the record is copied. */
+/* broker_task_init fills a record in, all but its node; entry: of a SUBMIT; attempt: as its key says;
+ * state: the one to begin with, NEW or QUEUED. A payload that fits into the record is copied. */
 static inline void broker_task_init(struct broker_task *task, struct broker_class *class,
                                     const struct wire_entry *entry, uint32_t index,
-                                    enum broker_task_state state) {
+                                    uint16_t attempt, enum broker_task_state state) {
     task->class = class;
     task->worker = NULL;
     task->id = entry->values[0];
     task->lease = index;
     task->size = (uint32_t)entry->size;
-    task->attempt = (uint16_t)entry->key[1];
+    task->attempt = attempt;
     task->state = (uint8_t)state;
-    task->flags = entry->key[1] > 1 ? BROKER_TASK_STARTED : 0;
+    task->flags = attempt > 1 ? BROKER_TASK_STARTED : 0;
     if (BASE_LIKELY(entry->size <= BROKER_INLINE_BYTES)) {
         base_copy_short(task->payload.bytes, entry->data, entry->size);
     }

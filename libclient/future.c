@@ -207,6 +207,8 @@ static __attribute__((noinline)) void store_outside(furrow_future *future, const
                                                     size_t size, struct wire_blob *blob) {
     uint8_t *copy;
 
+    BASE_ASSERT(size <= UINT32_MAX);
+    future->task.size = (uint32_t)size;
     if (blob != NULL) {
         BASE_ASSERT(blob->data == data && blob->size == size);
         future->task.large = wire_blob_ref(blob);
@@ -230,17 +232,16 @@ static inline __attribute__((always_inline)) void store_outcome(furrow_future *f
                                                                 enum wire_kind kind,
                                                                 const void *data, size_t size,
                                                                 struct wire_blob *blob) {
-    BASE_ASSERT(size <= UINT32_MAX);
     if (BASE_UNLIKELY(future->storage != FUTURE_BORROWED)) {
         free_bytes(future);
     }
     future->kind = (uint8_t)kind;
-    future->task.size = (uint32_t)size;
     if (BASE_UNLIKELY(size > FUTURE_INLINE_BYTES)) {
         store_outside(future, data, size, blob);
         return;
     }
     future->task.data = future->bytes;
+    future->task.size = (uint32_t)size;
     base_copy_short(future->bytes, data, size);
 }
 
