@@ -49,8 +49,10 @@ static bool retry(struct broker_core *core, struct broker_task *task) {
     return true;
 }
 
-static bool result_long(struct broker_core *core, struct broker_task *task,
-                        const struct wire_entry *entry, uint64_t mean_ns) {
+static __attribute__((noinline)) bool result_long(struct broker_core *core,
+                                                  struct broker_task *task,
+                                                  const struct wire_entry *entry,
+                                                  uint64_t mean_ns) {
     enum wire_kind kind = (enum wire_kind)entry->key[0];
     struct broker_queue *queue = NULL;
 
@@ -81,6 +83,7 @@ struct run {
     uint64_t bytes;   /* of the tasks' payloads */
     uint32_t count;
     uint64_t value_bytes;
+    uint64_t bytes_before; /* of both, in runs before this one and in what went the long way */
 };
 
 static void count_run(struct broker_core *core, struct broker_worker *worker, struct run *run) {
@@ -104,6 +107,7 @@ static void count_run(struct broker_core *core, struct broker_worker *worker, st
     broker_credit_unleased(run->class->queue, run->count);
     broker_credit_learn(core, run->class->queue, run->count, run->value_bytes);
     broker_session_dirty(core, &client->session);
+    run->bytes_before += run->bytes + run->value_bytes;
     run->count = 0;
     run->bytes = 0;
     run->value_bytes = 0;
@@ -147,8 +151,9 @@ static inline bool result_short(struct broker_core *core, struct broker_worker *
 }
 
 /* A result for a lease that is no task's. */
-static enum broker_handled result_stray(struct broker_core *core, struct broker_worker *worker,
-                                        const struct wire_entry *entry) {
+static __attribute__((noinline)) enum broker_handled result_stray(struct broker_core *core,
+                                                                  struct broker_worker *worker,
+                                                                  const struct wire_entry *entry) {
     enum broker_handled handled = broker_claim_result(core, worker, entry);
 
     if (handled == BROKER_REFUSED) {
@@ -165,7 +170,6 @@ enum broker_handled broker_on_results(struct broker_core *core, struct broker_se
     struct run run = {.count = 0};
     struct wire_batch batch;
     struct wire_entry entry;
-    uint64_t bytes = 0;
 
     if (!wire_batch_open(&batch, message, fault)) {
         return BROKER_REFUSED;
@@ -180,15 +184,15 @@ enum broker_handled broker_on_results(struct broker_core *core, struct broker_se
             handled = result_stray(core, worker, &entry);
             continue;
         }
-        bytes += task->size + entry.size;
         if (BASE_UNLIKELY(!result_short(core, worker, &run, task, &entry))) {
             count_run(core, worker, &run);
+            run.bytes_before += task->size + entry.size;
             handled = result_long(core, task, &entry, run.mean_ns) ? BROKER_DONE : BROKER_NOMEM;
         }
     }
     count_run(core, worker, &run);
     if (batch.entry_count > 0) {
-        broker_worker_measure(core, worker, batch.entry_count, batch.extra[0], bytes);
+        broker_worker_measure(core, worker, batch.entry_count, batch.extra[0], run.bytes_before);
     }
     broker_worker_place(core, worker);
     return handled;
