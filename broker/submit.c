@@ -204,8 +204,18 @@ static inline bool submit_short(struct broker_core *core, struct run *run,
     return true;
 }
 
-/* Whether nothing from this entry on can be refused, so that the long way, whose effects can't be taken
- * back, may be gone. False: *fault. */
+/* Whether all that a task of a plain class does, the long way too, is to be queued in a place that was
+ * free: then `undo` can take it back. */
+static bool only_adds(const struct broker_client *client, const struct wire_entry *entry) {
+    const struct broker_page *page = broker_slot_page(&client->slots, entry->values[0]);
+    uint32_t slot = (uint32_t)entry->values[0];
+
+    return slot < BROKER_SLOTS_MAX && broker_owner_allows(client, entry->size) &&
+           (page == NULL || page->index[slot % BROKER_PAGE_SLOTS] == BROKER_NO_TASK);
+}
+
+/* Whether nothing from this entry on can be refused, so that effects which can't be taken back may
+ * follow. False: *fault. */
 static bool check_rest(struct wire_batch batch, struct wire_entry entry, struct wire_fault *fault) {
     do {
         if ((uint32_t)entry.values[0] >= BROKER_SLOTS_MAX) {
@@ -217,8 +227,8 @@ static bool check_rest(struct wire_batch batch, struct wire_entry entry, struct 
     return true;
 }
 
-/* Takes back the first `count` tasks of a message that turned out to be wrong further on. All of them
- * have gone the short way, and so were not there before. */
+/* Takes back the first `count` tasks of a message that turned out to be wrong further on. None of them
+ * was there before, and all they did was to be queued. */
 static void undo(struct broker_core *core, struct broker_client *client, struct wire_batch batch,
                  uint32_t count) {
     struct wire_entry entry;
@@ -255,10 +265,12 @@ static enum broker_handled submit_all(struct broker_core *core, struct broker_cl
             continue;
         }
         count_run(core, &run);
-        if (!checked && !check_rest(*batch, entry, fault)) {
-            return BROKER_REFUSED;
+        if (!checked && !(plain && only_adds(client, &entry))) {
+            if (!check_rest(*batch, entry, fault)) {
+                return BROKER_REFUSED;
+            }
+            checked = true;
         }
-        checked = true;
         handled = run.class != NULL ? submit_one(core, run.class, &entry)
                                     : without_class(core, client, &entry);
     }

@@ -281,6 +281,35 @@ static void a_refused_submit_has_no_effect(void **state) {
     assert_int_equal(world_stats(world).tasks_queued, 0);
 }
 
+/* Whatever way its tasks went: into places where others are or were, into the first of a page of them,
+ * with arguments that fit into a record and with others. */
+static void what_a_refused_submit_has_brought_is_taken_back(void **state) {
+    static const uint64_t ids[] = {2, 70000, 3, 70001, 90000, 4, 0xFFFFFFF0};
+    static const size_t sizes[] = {1, 1, 1000, WIRE_LARGE_BYTES_MIN, 0, 65, 1};
+    static const uint8_t bytes[WIRE_LARGE_BYTES_MIN];
+    const uint64_t key[] = {0, 1, 0};
+    struct world *world = *state;
+    struct wire_writer *writer = wire_writer_new(WIRE_SUBMIT);
+    struct peer *client, *other;
+
+    assert_non_null(writer);
+    world_begin(world);
+    client = client_join(world);
+    other = client_join(world);
+    define_plain(client, 0, "f");
+    define_plain(other, 0, "f");
+    submit(other, 0, 1);
+    for (int i = 0; i < 7; i++) {
+        assert_int_equal(wire_writer_put(writer, key, &ids[i], bytes, sizes[i], NULL), WIRE_PUT_OK);
+    }
+    peer_post(client, wire_writer_finish(writer, NULL));
+    wire_writer_free(writer);
+    assert_int_equal(client->reject_code, WIRE_REJECT_LIMIT);
+    assert_int_equal(world_stats(world).submitted, 1);
+    assert_int_equal(world_stats(world).tasks_queued, 1);
+    assert_true(world_stats(world).memory_bytes < 8192);
+}
+
 /* Submits as far as credit goes until nothing more is granted; returns how many. */
 static uint64_t fill(struct peer *client, uint64_t first) {
     uint64_t sent = 0;
@@ -951,6 +980,7 @@ int main(void) {
         TEST(a_task_larger_than_all_credit_may_go_alone),
         TEST(a_debt_is_forgotten_when_nothing_is_left_of_it),
         TEST(a_refused_submit_has_no_effect),
+        TEST(what_a_refused_submit_has_brought_is_taken_back),
         TEST(a_client_with_nothing_here_gets_through_a_full_broker),
         TEST(what_gets_free_goes_to_those_below_their_share),
         TEST(a_client_that_reads_nothing_gets_no_more_outcomes),
