@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/fetch.h"
+
 struct base_inbox_node {
     struct base_inbox_node *next;
 };
@@ -53,6 +55,7 @@ static inline struct base_inbox_node *base_inbox_reverse(struct base_inbox_node 
     while (node != NULL) {
         struct base_inbox_node *next = node->next;
 
+        base_fetch(base_fetch_beyond(node, next, 8), 0);
         node->next = first;
         first = node;
         node = next;

@@ -139,7 +139,7 @@ void client_step(struct client_core *core, uint64_t now_ns, const struct client_
     base_buffer_clear(&core->errors);
     switch (event->type) {
     case CLIENT_SUBMIT:
-        client_tasks_submit(core, now_ns, event->task);
+        client_tasks_submit(core, now_ns, event);
         break;
     case CLIENT_CANCEL:
         client_cancel(core, now_ns, event->task);

@@ -53,8 +53,13 @@ struct client_task {
     uint16_t attempt;
 };
 
+/* So many tasks are taken at a time from a chain with a rest: enough to fill a batch, few enough that the
+ * first are under way while the others are still to be looked at. */
+#define CLIENT_SUBMIT_MAX 2048u
+
 enum client_event_type {
-    CLIENT_SUBMIT, /* task: a chain by `next`, in order, ending with NULL */
+    CLIENT_SUBMIT, /* task: a chain by `next`, in order, ending with NULL; rest: NULL, or where to put
+                      what is left of it after CLIENT_SUBMIT_MAX tasks */
     CLIENT_CANCEL, /* task (one that is not resolved): answered by CLIENT_VERDICT or CLIENT_RESOLVE */
     CLIENT_CANCEL_ALL, /* the same for every task there is; those that can be are cancelled at once */
     CLIENT_RECEIVE,
@@ -69,6 +74,7 @@ enum client_event_type {
 struct client_event {
     enum client_event_type type;
     struct client_task *task;
+    struct client_task **rest;    /* SUBMIT */
     struct wire_message *message; /* RECEIVE: borrowed */
     enum wire_kind kind;          /* BREAK */
     const void *data;

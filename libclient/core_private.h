@@ -256,7 +256,8 @@ static inline void client_slot_release(struct client_slots *slots, const struct 
 
 /* ---- core_tasks.c ---- */
 
-void client_tasks_submit(struct client_core *core, uint64_t now_ns, struct client_task *first);
+void client_tasks_submit(struct client_core *core, uint64_t now_ns,
+                         const struct client_event *event);
 /* client_tasks_flush sends waiting tasks as far as credit goes, and the batch that has formed. */
 void client_tasks_flush(struct client_core *core, uint64_t now_ns);
 /* client_tasks_restart: a broker that knows nothing of us: what was sent waits again. */

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/fetch.h"
+
 /* Submitting, and what comes back. These are the paths that every task takes: see core_private.h for
  * the states. */
 
@@ -146,15 +148,25 @@ static inline bool send_short(struct client_core *core, const struct run *run,
     return true;
 }
 
-void client_tasks_submit(struct client_core *core, uint64_t now_ns, struct client_task *first) {
+/* Has a task (or where one may be) come near: others have written it, or nobody has read it for long. */
+static inline void fetch(const void *task) {
+    base_fetch(task, 0);
+    base_fetch(task, offsetof(struct client_task, state));
+}
+
+void client_tasks_submit(struct client_core *core, uint64_t now_ns,
+                         const struct client_event *event) {
     bool direct = client_connected(core) && core->waiting_count == 0;
+    uint32_t left = event->rest == NULL ? UINT32_MAX : CLIENT_SUBMIT_MAX;
+    struct client_task *first = event->task;
     struct run run = {.class_index = UINT32_MAX};
 
-    while (first != NULL) {
+    for (; first != NULL && left > 0; left--) {
         struct client_task *task = first;
 
         first = task->next;
-        __builtin_prefetch(first);
+        fetch(first);
+        fetch(base_fetch_beyond(task, first, 4));
         if (BASE_UNLIKELY(task->class_index != run.class_index)) {
             begin_run(core, now_ns, &run, task->class_index);
         }
@@ -176,6 +188,10 @@ void client_tasks_submit(struct client_core *core, uint64_t now_ns, struct clien
         if (task->start_by_ns != 0 && task->start_by_ns < core->expiry_ns) {
             core->expiry_ns = task->start_by_ns;
         }
+    }
+    BASE_ASSERT(first == NULL || event->rest != NULL);
+    if (event->rest != NULL) {
+        *event->rest = first;
     }
 }
 
@@ -275,7 +291,10 @@ static void take_credit(struct client_core *core, const struct wire_batch *batch
     }
 }
 
+/* In two passes, because the tasks have been out of reach for long: when the last of a message's entries
+ * is read, the first tasks are near. */
 void client_tasks_outcomes(struct client_core *core, struct wire_batch *batch) {
+    size_t first = core->action_count;
     struct wire_entry entry;
 
     take_credit(core, batch);
@@ -286,13 +305,16 @@ void client_tasks_outcomes(struct client_core *core, struct wire_batch *batch) {
         if (BASE_UNLIKELY(task == NULL)) {
             continue;
         }
-        take_out(core, task);
+        fetch(task);
         action = client_act(core, CLIENT_RESOLVE);
         action->task = task;
         action->kind = (enum wire_kind)entry.key[0]; /* the batch's check has seen to it */
         action->data = entry.data;
         action->size = entry.size;
         action->large = entry.large;
+    }
+    for (size_t i = first; i < core->action_count; i++) {
+        take_out(core, core->actions[i].task);
     }
     client_cancels_settle(core);
 }

@@ -189,9 +189,9 @@ struct engine {
     enum engine_phase phase;
     uint64_t now_ns; /* the engine's clock: see engine_clock */
     uint64_t raw_ns, slept_until_ns, skew_ns;
-    struct base_inbox_node *backlog; /* taken from submits, not yet in the core */
-    struct engine_request *cancels;  /* wait for a verdict */
-    bool left;                       /* the transport has said good-bye */
+    struct client_task *backlog;    /* a chain, taken from submits and not yet in the core */
+    struct engine_request *cancels; /* wait for a verdict */
+    bool left;                      /* the transport has said good-bye */
     bool break_due, broken;
     enum wire_kind break_kind;
     furrow_status break_status;

@@ -10,9 +10,6 @@
 #include "base/futex.h"
 #include "wire/value.h"
 
-/* Tasks that are given to the core at a time: enough to fill a batch, few enough that the first are
- * under way while the rest are still looked at. */
-#define SUBMITS_MAX 2048u
 /* The longest that the cores see pass without the thread having run. */
 #define STALL_NS (500 * BASE_CLOCK_NS_PER_MS)
 
@@ -157,9 +154,6 @@ void engine_step(struct engine *engine, const struct client_event *event) {
     client_step(engine->core, engine->now_ns, event);
     actions = client_actions(engine->core, &count);
     for (size_t i = 0; i < count; i++) {
-        if (i + 2 < count) {
-            __builtin_prefetch(actions[i + 2].task);
-        }
         if (BASE_LIKELY(actions[i].type == CLIENT_RESOLVE && actions[i].kind == WIRE_KIND_VALUE)) {
             end_chain(engine, WIRE_KIND_VALUE, &actions[i]);
         } else {
@@ -170,60 +164,47 @@ void engine_step(struct engine *engine, const struct client_event *event) {
 
 /* --------------------------------------------------------------------- submits */
 
+_Static_assert(offsetof(struct client_task, next) == offsetof(struct base_inbox_node, next),
+               "a chain from the inbox is a chain of tasks");
+
+static struct client_task *tasks_of(struct base_inbox_node *first) {
+    return first == NULL ? NULL : &future_of_inbox(first)->task;
+}
+
 void engine_close_submits(struct engine *engine) {
-    struct base_inbox_node *last = engine_close_inbox(&engine->submits);
-    struct base_inbox_node **end = &engine->backlog;
+    struct client_task **end = &engine->backlog;
 
     while (*end != NULL) {
         end = &(*end)->next;
     }
-    *end = last;
+    *end = tasks_of(engine_close_inbox(&engine->submits));
 }
 
-/* Cuts the first part off the backlog. */
-static struct base_inbox_node *cut_backlog(struct engine *engine) {
-    struct base_inbox_node *first = engine->backlog, *last = first;
+/* Refuses the first of the backlog, as many as the core would take. */
+static void refuse_submits(struct engine *engine) {
+    for (unsigned i = 0; i < CLIENT_SUBMIT_MAX && engine->backlog != NULL; i++) {
+        struct client_task *task = engine->backlog;
 
-    for (unsigned i = 1; i < SUBMITS_MAX && last->next != NULL; i++) {
-        last = last->next;
-    }
-    engine->backlog = last->next;
-    last->next = NULL;
-    return first;
-}
-
-static void refuse_submits(struct engine *engine, struct base_inbox_node *node) {
-    while (node != NULL) {
-        struct base_inbox_node *next = node->next;
-
-        (void)future_fail_as(future_of_inbox(node), engine->break_kind, break_code(engine), 0,
+        engine->backlog = task->next;
+        (void)future_fail_as(future_of_task(task), engine->break_kind, break_code(engine), 0,
                              engine->break_text);
-        node = next;
     }
 }
-
-_Static_assert(offsetof(struct client_task, next) == offsetof(struct base_inbox_node, next),
-               "a chain from the inbox is a chain of tasks");
 
 static bool take_submits(struct engine *engine) {
-    struct base_inbox_node *first;
-
+    if (engine->backlog == NULL && engine->phase == ENGINE_OPEN) {
+        engine->backlog = tasks_of(base_inbox_take(&engine->submits));
+    }
     if (engine->backlog == NULL) {
-        if (engine->phase != ENGINE_OPEN) {
-            return false;
-        }
-        engine->backlog = base_inbox_take(&engine->submits);
-        if (engine->backlog == NULL) {
-            return false;
-        }
+        return false;
     }
-    first = cut_backlog(engine);
     if (engine->broken) {
-        refuse_submits(engine, first);
-        return true;
+        refuse_submits(engine);
+    } else {
+        engine_step(engine, &(struct client_event){.type = CLIENT_SUBMIT,
+                                                   .task = engine->backlog,
+                                                   .rest = &engine->backlog});
     }
-    engine_step(engine, &(struct client_event){.type = CLIENT_SUBMIT,
-                                               .task = &future_of_inbox(first)->task});
     return true;
 }
 

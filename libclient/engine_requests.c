@@ -114,7 +114,7 @@ static size_t pending(const struct engine *engine) {
 
     client_get_stats(engine->core, &stats);
     count = (size_t)stats.waiting + stats.sent;
-    for (const struct base_inbox_node *node = engine->backlog; node != NULL; node = node->next) {
+    for (const struct client_task *task = engine->backlog; task != NULL; task = task->next) {
         count++;
     }
     return count;
