@@ -10,6 +10,7 @@
 #include "wire/types.h"
 
 #include "base/assert.h"
+#include "base/copy.h"
 
 #include <stdbool.h>
 
@@ -96,29 +97,6 @@ enum wire_put { WIRE_PUT_OK, WIRE_PUT_FULL, WIRE_PUT_NOMEM };
 /* What an entry takes in the header at most. */
 #define WIRE_ENTRY_BYTES_MAX ((WIRE_ENTRY_MAX + 1) * WIRE_UINT_BYTES_MAX)
 
-/* wire_copy_short is memcpy for a few bytes, one at least, whose call would cost more than they do. */
-static inline void wire_copy_short(uint8_t *to, const uint8_t *from, size_t size) {
-    if (size > 16) {
-        memcpy(to, from, size);
-    } else if (size >= 8) {
-        uint64_t first, last;
-        memcpy(&first, from, 8);
-        memcpy(&last, from + size - 8, 8);
-        memcpy(to, &first, 8);
-        memcpy(to + size - 8, &last, 8);
-    } else if (size >= 4) {
-        uint32_t first, last;
-        memcpy(&first, from, 4);
-        memcpy(&last, from + size - 4, 4);
-        memcpy(to, &first, 4);
-        memcpy(to + size - 4, &last, 4);
-    } else {
-        to[0] = from[0];
-        to[size / 2] = from[size / 2];
-        to[size - 1] = from[size - 1];
-    }
-}
-
 /* wire_writer_put adds an entry; a new group begins when `key` differs from the last one's.
  *
  * key, entry  as many integers as the shape says; borrowed
@@ -173,7 +151,7 @@ static inline enum wire_put wire_writer_put_quick(struct wire_writer *writer,
         return wire_writer_put(writer, key, entry, data, size, large);
     }
     if (size > 0) {
-        wire_copy_short(payload->data + payload->size, data, size);
+        base_copy_short(payload->data + payload->size, data, size);
         payload->size += size;
     }
     wire_writer_add(writer, shape, entry, size);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/copy.h"
 #include "wire/shared.h"
 #include "worker/process.h"
 
@@ -85,7 +86,7 @@ static inline void keep(struct worker_process *process, struct worker_lane *lane
     run->size = outcome->size;
     if (BASE_LIKELY(outcome->size <= WORKER_INLINE_BYTES)) {
         run->kept = WORKER_KEPT_INLINE;
-        wire_copy_short(run->bytes, outcome->data, outcome->size); /* it has one byte at least */
+        base_copy_short(run->bytes, outcome->data, outcome->size);
     } else {
         keep_far(process, lane, run, outcome);
     }
