@@ -105,18 +105,23 @@ static void run_key(const struct broker_service *service, const struct broker_cl
     key[4] = class->client->session.id.low;
 }
 
-static inline bool run_put(struct broker_core *core, struct broker_worker *worker,
-                           const uint64_t *key, struct broker_task *task, uint64_t lease) {
+static bool run_put(struct broker_core *core, struct broker_worker *worker, const uint64_t *key,
+                    const struct broker_task *task, uint64_t lease) {
     const uint64_t entry[] = {lease, task->id, task->attempt};
 
-    if (BASE_LIKELY(worker->runs != NULL && task->size <= BROKER_INLINE_BYTES) &&
-        BASE_LIKELY(wire_writer_put_quick(worker->runs, (struct wire_shape)WIRE_SHAPE_RUN, key,
-                                          entry, task->payload.bytes, task->size,
-                                          NULL) == WIRE_PUT_OK)) {
-        return true;
-    }
     return broker_session_put(core, &worker->session, &worker->runs, WIRE_RUN, key, entry,
                               broker_task_data(task), task->size, broker_task_blob(task));
+}
+
+/* Puts one more task with the same key. False: it has to go by run_put; nothing happened. */
+static inline bool run_put_again(struct broker_worker *worker, const uint64_t *key,
+                                 const struct broker_task *task, uint64_t lease) {
+    const uint64_t entry[] = {lease, task->id, task->attempt};
+
+    return BASE_LIKELY(task->size <= BROKER_INLINE_BYTES) &&
+           BASE_LIKELY(wire_writer_put_again(worker->runs, (struct wire_shape)WIRE_SHAPE_RUN, key,
+                                             entry, task->payload.bytes, task->size,
+                                             NULL) == WIRE_PUT_OK);
 }
 
 static void leased(struct broker_core *core, struct broker_worker *worker, uint32_t count) {
@@ -175,13 +180,15 @@ static __attribute__((noinline)) uint32_t lease_run(struct broker_core *core,
     for (; done < count; done++, last = node, node = node->next) {
         struct broker_task *task = BASE_LIST_ENTRY(node, struct broker_task, node);
         uint64_t lease = lease_of(count_before + done + 1, task);
+        bool again = task->class == class;
 
         __builtin_prefetch(node->next->next);
-        if (task->class != class) {
+        if (BASE_UNLIKELY(!again)) {
             class = task->class;
             run_key(view->service, class, key);
         }
-        if (BASE_UNLIKELY(!run_put(core, worker, key, task, lease))) {
+        if (!(BASE_LIKELY(again) && BASE_LIKELY(run_put_again(worker, key, task, lease))) &&
+            !run_put(core, worker, key, task, lease)) {
             break;
         }
         task->lease = lease;

@@ -106,35 +106,36 @@ static bool send_task(struct client_core *core, uint64_t now_ns, struct client_t
     return true;
 }
 
-/* What new tasks that come one after the other have in common, as a rule: their class. */
+/* New tasks of one class that come one after the other. The first goes the long way, by send_task; if that
+ * succeeds the others can go the short one. */
 struct run {
     uint32_t class_index; /* UINT32_MAX: of none yet */
-    bool defined;
+    bool open;            /* the batch's last entry is of this run */
     uint64_t start_by_ns;
     uint64_t key[WIRE_KEY_MAX];
 };
 
 static void begin_run(const struct client_core *core, uint64_t now_ns, struct run *run,
                       uint32_t class_index) {
-    const struct client_class *cls = client_class_at(core, class_index);
+    uint64_t queue_ns = client_class_at(core, class_index)->queue_ns;
 
     run->class_index = class_index;
-    run->defined = cls->round == core->round;
-    run->start_by_ns = cls->queue_ns == 0 ? 0 : now_ns + cls->queue_ns;
+    run->open = false;
+    run->start_by_ns = queue_ns == 0 ? 0 : now_ns + queue_ns;
     run->key[0] = class_index;
     run->key[1] = 1;
     run->key[2] = wire_past(false, 0);
 }
 
-/* Puts a new task into the batch if nothing is in its way. False: it has to go the long way, by
- * send_task; nothing happened. */
+/* Puts a new task into the batch behind the one before it. False: it has to go the long way; nothing
+ * happened. */
 static inline bool send_short(struct client_core *core, const struct run *run,
                               struct client_task *task) {
-    if (BASE_UNLIKELY(!run->defined || core->used_tasks >= core->credit_tasks ||
-                      !fits(core, task) || !client_slot_take(&core->slots, task))) {
+    if (BASE_UNLIKELY(core->used_tasks >= core->credit_tasks || !fits(core, task) ||
+                      !client_slot_take(&core->slots, task))) {
         return false;
     }
-    if (BASE_UNLIKELY(wire_writer_put_quick(core->submits, (struct wire_shape)WIRE_SHAPE_SUBMIT,
+    if (BASE_UNLIKELY(wire_writer_put_again(core->submits, (struct wire_shape)WIRE_SHAPE_SUBMIT,
                                             run->key, &task->id, task->data, task->size,
                                             task->large) != WIRE_PUT_OK)) {
         client_slot_release(&core->slots, task);
@@ -173,15 +174,15 @@ void client_tasks_submit(struct client_core *core, uint64_t now_ns,
         task->flags = 0;
         task->attempt = 1;
         task->start_by_ns = run.start_by_ns;
-        if (BASE_LIKELY(direct) && BASE_LIKELY(send_short(core, &run, task))) {
+        if (BASE_LIKELY(run.open) && BASE_LIKELY(send_short(core, &run, task))) {
             continue;
         }
         base_node_init(&task->node);
-        if (direct && send_task(core, now_ns, task)) {
-            run.class_index = UINT32_MAX; /* it may have been defined now */
+        direct = direct && send_task(core, now_ns, task);
+        run.open = direct;
+        if (direct) {
             continue;
         }
-        direct = false;
         task->state = CLIENT_TASK_WAITING;
         base_list_push_back(&core->waiting, &task->node);
         core->waiting_count++;

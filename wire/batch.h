@@ -109,7 +109,7 @@ enum wire_put wire_writer_put(struct wire_writer *writer, const uint64_t *key,
                               const uint64_t *entry, const void *data, size_t size,
                               struct wire_blob *large);
 
-/* For the two below `shape` is the writer's own; where it is a constant the loops are unrolled. */
+/* For those below `shape` is the writer's own, and a constant: so nothing is left of what it decides. */
 
 static inline bool wire_writer_same_key(const struct wire_writer *writer,
                                         const struct wire_shape shape, const uint64_t *key) {
@@ -125,8 +125,10 @@ static inline bool wire_writer_same_key(const struct wire_writer *writer,
 static inline void wire_writer_add(struct wire_writer *writer, const struct wire_shape shape,
                                    const uint64_t *entry, size_t size) {
     uint8_t *at = writer->header.data + writer->header.size;
-    for (unsigned i = 0; i < shape.entry; i++) {
-        at = wire_write_uint(at, entry[i]);
+    at = wire_write_uint(at, entry[0]);
+    if (shape.entry > 1) {
+        at = wire_write_uint(at, entry[1]);
+        at = wire_write_uint(at, entry[2]);
     }
     if (shape.payload) {
         at = wire_write_uint(at, size);
@@ -136,8 +138,9 @@ static inline void wire_writer_add(struct wire_writer *writer, const struct wire
     writer->count++;
 }
 
-/* wire_writer_put_quick is wire_writer_put for those who know the shape, as a constant. */
-static inline enum wire_put wire_writer_put_quick(struct wire_writer *writer,
+/* wire_writer_put_again is wire_writer_put for those who have put the writer's last entry too, with the
+ * same key. */
+static inline enum wire_put wire_writer_put_again(struct wire_writer *writer,
                                                   const struct wire_shape shape,
                                                   const uint64_t *key, const uint64_t *entry,
                                                   const void *data, size_t size,
@@ -146,8 +149,7 @@ static inline enum wire_put wire_writer_put_quick(struct wire_writer *writer,
     if (BASE_UNLIKELY(writer->open == 0 || size >= WIRE_LARGE_BYTES_MIN ||
                       payload->room - payload->size < size ||
                       payload->size + size > WIRE_BATCH_BYTES_MAX ||
-                      writer->header.room - writer->header.size < WIRE_ENTRY_BYTES_MAX ||
-                      !wire_writer_same_key(writer, shape, key))) {
+                      writer->header.room - writer->header.size < WIRE_ENTRY_BYTES_MAX)) {
         return wire_writer_put(writer, key, entry, data, size, large);
     }
     if (size > 0) {
@@ -156,6 +158,18 @@ static inline enum wire_put wire_writer_put_quick(struct wire_writer *writer,
     }
     wire_writer_add(writer, shape, entry, size);
     return WIRE_PUT_OK;
+}
+
+/* wire_writer_put_quick is wire_writer_put, whatever the last entry was. */
+static inline enum wire_put wire_writer_put_quick(struct wire_writer *writer,
+                                                  const struct wire_shape shape,
+                                                  const uint64_t *key, const uint64_t *entry,
+                                                  const void *data, size_t size,
+                                                  struct wire_blob *large) {
+    if (BASE_UNLIKELY(!wire_writer_same_key(writer, shape, key))) {
+        return wire_writer_put(writer, key, entry, data, size, large);
+    }
+    return wire_writer_put_again(writer, shape, key, entry, data, size, large);
 }
 
 /* wire_writer_finish gives the message (seq and ack 0), and empties the writer. `extra` as many

@@ -71,21 +71,30 @@ static void make_entry(struct base_rng *rng, const struct wire_layout *layout,
     }
 }
 
-/* The quick way and the other one, as it comes, so that each goes on where the other has been. */
-static enum wire_put put_either_way(struct base_rng *rng, struct wire_writer *writer,
-                                    const struct wire_layout *layout, const struct sent *sent) {
-    return base_rng_chance(rng, 0.5)
-               ? wire_writer_put(writer, sent->key, sent->entry, bytes, sent->size, sent->large)
-               : wire_writer_put_quick(writer, layout->shape, sent->key, sent->entry, bytes,
-                                       sent->size, sent->large);
+/* All the ways that there are for an entry, as it comes, so that each goes on where another has been. */
+static enum wire_put put_somehow(struct base_rng *rng, struct wire_writer *writer,
+                                 const struct wire_layout *layout, const struct sent *before,
+                                 const struct sent *sent) {
+    bool again = before != NULL && memcmp(before->key, sent->key, sizeof sent->key) == 0;
+    switch (base_rng_below(rng, again ? 3 : 2)) {
+    case 0:
+        return wire_writer_put(writer, sent->key, sent->entry, bytes, sent->size, sent->large);
+    case 1:
+        return wire_writer_put_quick(writer, layout->shape, sent->key, sent->entry, bytes,
+                                     sent->size, sent->large);
+    default:
+        return wire_writer_put_again(writer, layout->shape, sent->key, sent->entry, bytes,
+                                     sent->size, sent->large);
+    }
 }
 
 static uint32_t send_entries(struct base_rng *rng, struct wire_writer *writer,
                              const struct wire_layout *layout, struct sent *sent) {
     uint32_t count = layout->shape.entry == 0 ? 0 : (uint32_t)base_rng_below(rng, SENT);
     for (uint32_t i = 0; i < count; i++) {
-        make_entry(rng, layout, i > 0 ? &sent[i - 1] : NULL, &sent[i]);
-        enum wire_put put = put_either_way(rng, writer, layout, &sent[i]);
+        const struct sent *before = i > 0 ? &sent[i - 1] : NULL;
+        make_entry(rng, layout, before, &sent[i]);
+        enum wire_put put = put_somehow(rng, writer, layout, before, &sent[i]);
         if (put == WIRE_PUT_FULL) { /* 16 large ones */
             wire_blob_unref(sent[i].large);
             return i;
