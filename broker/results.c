@@ -49,10 +49,8 @@ static bool retry(struct broker_core *core, struct broker_task *task) {
     return true;
 }
 
-static __attribute__((noinline)) bool result_long(struct broker_core *core,
-                                                  struct broker_task *task,
-                                                  const struct wire_entry *entry,
-                                                  uint64_t mean_ns) {
+static bool result_long(struct broker_core *core, struct broker_task *task,
+                        const struct wire_entry *entry, uint64_t mean_ns) {
     enum wire_kind kind = (enum wire_kind)entry->key[0];
     struct broker_queue *queue = NULL;
 
@@ -151,9 +149,8 @@ static inline bool result_short(struct broker_core *core, struct broker_worker *
 }
 
 /* A result for a lease that is no task's. */
-static __attribute__((noinline)) enum broker_handled result_stray(struct broker_core *core,
-                                                                  struct broker_worker *worker,
-                                                                  const struct wire_entry *entry) {
+static enum broker_handled result_stray(struct broker_core *core, struct broker_worker *worker,
+                                        const struct wire_entry *entry) {
     enum broker_handled handled = broker_claim_result(core, worker, entry);
 
     if (handled == BROKER_REFUSED) {
@@ -161,6 +158,20 @@ static __attribute__((noinline)) enum broker_handled result_stray(struct broker_
         return BROKER_DONE;
     }
     return handled;
+}
+
+/* A result that doesn't go the short way; task: NULL if the lease is none's. */
+static __attribute__((noinline)) enum broker_handled result_slowly(struct broker_core *core,
+                                                                   struct broker_worker *worker,
+                                                                   struct run *run,
+                                                                   struct broker_task *task,
+                                                                   const struct wire_entry entry) {
+    count_run(core, worker, run);
+    if (task == NULL) {
+        return result_stray(core, worker, &entry);
+    }
+    run->bytes_before += task->size + entry.size;
+    return result_long(core, task, &entry, run->mean_ns) ? BROKER_DONE : BROKER_NOMEM;
 }
 
 enum broker_handled broker_on_results(struct broker_core *core, struct broker_session *session,
@@ -180,14 +191,9 @@ enum broker_handled broker_on_results(struct broker_core *core, struct broker_se
            wire_batch_next_quick(&batch, (struct wire_shape)WIRE_SHAPE_RESULTS, &entry)) {
         struct broker_task *task = broker_worker_task(core, worker, entry.values[0]);
 
-        if (BASE_UNLIKELY(task == NULL)) {
-            handled = result_stray(core, worker, &entry);
-            continue;
-        }
-        if (BASE_UNLIKELY(!result_short(core, worker, &run, task, &entry))) {
-            count_run(core, worker, &run);
-            run.bytes_before += task->size + entry.size;
-            handled = result_long(core, task, &entry, run.mean_ns) ? BROKER_DONE : BROKER_NOMEM;
+        if (BASE_UNLIKELY(task == NULL) ||
+            BASE_UNLIKELY(!result_short(core, worker, &run, task, &entry))) {
+            handled = result_slowly(core, worker, &run, task, entry);
         }
     }
     count_run(core, worker, &run);

@@ -142,9 +142,11 @@ static enum broker_handled submit_one(struct broker_core *core, struct broker_cl
 
 /* ------------------------------------------------------------ the short way */
 
-/* What a run of tasks that went the short way is to be counted as. */
+/* A run of tasks of one class, and what those that went the short way are to be counted as. */
 struct run {
-    struct broker_class *class;
+    struct broker_class *class; /* NULL: it is not defined */
+    bool plain;                 /* its tasks may go the short way */
+    bool checked;               /* nothing of the message's rest can be refused */
     uint32_t count;
     uint64_t bytes;
 };
@@ -244,35 +246,43 @@ static void undo(struct broker_core *core, struct broker_client *client, struct 
     }
 }
 
+/* An entry that doesn't go the short way. */
+static __attribute__((noinline)) enum broker_handled submit_slowly(
+    struct broker_core *core, struct broker_client *client, struct run *run,
+    const struct wire_batch *batch, const struct wire_entry entry, struct wire_fault *fault) {
+    count_run(core, run);
+    if (!run->checked && !(run->plain && only_adds(client, &entry))) {
+        if (!check_rest(*batch, entry, fault)) {
+            return BROKER_REFUSED;
+        }
+        run->checked = true;
+    }
+    return run->class != NULL ? submit_one(core, run->class, &entry)
+                              : without_class(core, client, &entry);
+}
+
 static enum broker_handled submit_all(struct broker_core *core, struct broker_client *client,
                                       struct wire_batch *batch, uint32_t *count,
                                       struct wire_fault *fault) {
     enum broker_handled handled = BROKER_DONE;
     struct run run = {.count = 0};
     struct wire_entry entry;
-    bool plain = false, checked = false;
 
-    for (*count = 0; handled == BROKER_DONE &&
-                     wire_batch_next_quick(batch, (struct wire_shape)WIRE_SHAPE_SUBMIT, &entry);
+    for (*count = 0; wire_batch_next_quick(batch, (struct wire_shape)WIRE_SHAPE_SUBMIT, &entry);
          ++*count) {
         if (BASE_UNLIKELY(entry.new_group)) {
             count_run(core, &run);
             run.class = broker_class_of(client, entry.key[0]);
-            plain = run.class != NULL && run.class->queue_ns == 0 && entry.key[1] == 1 &&
-                    !wire_past_resent(entry.key[2]);
+            run.plain = run.class != NULL && run.class->queue_ns == 0 && entry.key[1] == 1 &&
+                        !wire_past_resent(entry.key[2]);
         }
-        if (BASE_LIKELY(plain) && BASE_LIKELY(submit_short(core, &run, &entry))) {
+        if (BASE_LIKELY(run.plain) && BASE_LIKELY(submit_short(core, &run, &entry))) {
             continue;
         }
-        count_run(core, &run);
-        if (!checked && !(plain && only_adds(client, &entry))) {
-            if (!check_rest(*batch, entry, fault)) {
-                return BROKER_REFUSED;
-            }
-            checked = true;
+        handled = submit_slowly(core, client, &run, batch, entry, fault);
+        if (handled != BROKER_DONE) {
+            break;
         }
-        handled = run.class != NULL ? submit_one(core, run.class, &entry)
-                                    : without_class(core, client, &entry);
     }
     count_run(core, &run);
     return handled;

@@ -210,7 +210,7 @@ bool wire_batch_next(struct wire_batch *batch, struct wire_entry *entry);
 
 bool wire_batch_next_group(struct wire_batch *batch);
 uint64_t wire_batch_uint_slow(struct wire_batch *batch);
-void wire_batch_next_large(struct wire_batch *batch, struct wire_entry *entry);
+struct wire_blob *wire_batch_next_large(struct wire_batch *batch);
 
 /* wire_batch_uint reads an integer of an open batch, whose bytes are known to be right. */
 static inline uint64_t wire_batch_uint(struct wire_batch *batch) {
@@ -226,7 +226,8 @@ static inline uint64_t wire_batch_uint(struct wire_batch *batch) {
     return wire_batch_uint_slow(batch);
 }
 
-/* wire_batch_next_quick is wire_batch_next for those who know the batch's shape, as a constant. */
+/* wire_batch_next_quick is wire_batch_next for those who know the batch's shape, as a constant. An entry
+ * whose address is given to nobody else stays in registers. */
 static inline bool wire_batch_next_quick(struct wire_batch *batch, const struct wire_shape shape,
                                          struct wire_entry *entry) {
     entry->new_group = batch->entries_left == 0;
@@ -244,7 +245,8 @@ static inline bool wire_batch_next_quick(struct wire_batch *batch, const struct 
     if (BASE_LIKELY(entry->size < WIRE_LARGE_BYTES_MIN)) {
         batch->payload_at += entry->size;
     } else {
-        wire_batch_next_large(batch, entry);
+        entry->large = wire_batch_next_large(batch);
+        entry->data = entry->large->data;
     }
     return true;
 }

@@ -333,10 +333,9 @@ bool wire_batch_next_group(struct wire_batch *batch) {
     return true;
 }
 
-void wire_batch_next_large(struct wire_batch *batch, struct wire_entry *entry) {
+struct wire_blob *wire_batch_next_large(struct wire_batch *batch) {
     BASE_ASSERT(batch->next_large < batch->message->frame_count);
-    entry->large = batch->message->frames[batch->next_large++];
-    entry->data = entry->large->data;
+    return batch->message->frames[batch->next_large++];
 }
 
 bool wire_batch_next(struct wire_batch *batch, struct wire_entry *entry) {
