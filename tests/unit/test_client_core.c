@@ -102,6 +102,68 @@ static void a_class_is_defined_once_before_its_first_task(void **state) {
     world_free(w);
 }
 
+static void a_long_chain_is_taken_in_parts_if_its_rest_is_asked_for(void **state) {
+    struct world *w = connected_world(PLENTY, PLENTY);
+    uint32_t class_index = class_of(w, "f", 0), left = 2 * CLIENT_SUBMIT_MAX + 1;
+    struct client_task *chain = task_at(w, 0);
+
+    (void)state;
+    for (uint32_t i = 0; i < left; i++) {
+        prepare(w, i, class_index)->next = i + 1 < left ? task_at(w, i + 1) : NULL;
+    }
+    for (uint32_t taken = 0; left > 0; left -= taken) {
+        uint32_t before = w->submit_count;
+
+        step(w, &(struct client_event){.type = CLIENT_SUBMIT, .task = chain, .rest = &chain});
+        flush(w);
+        taken = w->submit_count - before;
+        assert_int_equal(taken, left < CLIENT_SUBMIT_MAX ? left : CLIENT_SUBMIT_MAX);
+        assert_ptr_equal(chain, left > taken ? task_at(w, before + taken) : NULL);
+    }
+    for (uint32_t i = 0; i < w->submit_count; i++) {
+        assert_int_equal(w->submits[i].data, i);
+    }
+    world_free(w);
+}
+
+/* Whatever stands in a chain beside what, each leaves as itself and in order, up to where credit ends. */
+static void a_chain_of_different_tasks_leaves_in_order(void **state) {
+    struct world *w = connected_world(900, PLENTY);
+    struct wire_blob *blob = wire_blob_new(WIRE_LARGE_BYTES_MIN);
+    const uint32_t classes[] = {class_of(w, "f", 0), class_of(w, "g", 1000)};
+    struct base_rng rng;
+
+    (void)state;
+    base_rng_init(&rng, 1);
+    memset(blob->data, 0, blob->size);
+    for (uint32_t i = 0; i < 1000; i++) {
+        struct client_task *task = prepare(w, i, classes[base_rng_chance(&rng, 0.2)]);
+
+        task->next = i + 1 < 1000 ? task_at(w, i + 1) : NULL;
+        if (base_rng_chance(&rng, 0.01)) {
+            task->large = blob;
+            task->data = blob->data;
+            task->size = (uint32_t)blob->size;
+        }
+    }
+    step(w, &(struct client_event){.type = CLIENT_SUBMIT, .task = task_at(w, 0)});
+    flush(w);
+    assert_int_equal(w->submit_count, 900);
+    assert_int_equal(stats_of(w).waiting, 100);
+    for (uint32_t i = 0; i < 900; i++) {
+        const struct client_task *task = task_at(w, i);
+
+        assert_int_equal(w->submits[i].id, task->id);
+        assert_int_equal(w->submits[i].class_index, task->class_index);
+        assert_int_equal(w->submits[i].attempt, 1);
+        assert_int_equal(w->submits[i].size, task->size);
+        assert_int_equal(w->submits[i].data, task->large != NULL ? 0 : i);
+    }
+    give_up(w);
+    world_free(w);
+    wire_blob_unref(blob);
+}
+
 static void no_more_tasks_leave_than_credit_allows(void **state) {
     struct world *w = connected_world(3, PLENTY);
 
@@ -439,6 +501,8 @@ int main(void) {
         cmocka_unit_test(classes_are_one_if_all_about_them_is_equal),
         cmocka_unit_test(only_so_many_classes_are_allowed),
         cmocka_unit_test(a_class_is_defined_once_before_its_first_task),
+        cmocka_unit_test(a_long_chain_is_taken_in_parts_if_its_rest_is_asked_for),
+        cmocka_unit_test(a_chain_of_different_tasks_leaves_in_order),
         cmocka_unit_test(no_more_tasks_leave_than_credit_allows),
         cmocka_unit_test(no_more_bytes_leave_than_credit_allows_but_one_may_go_alone),
         cmocka_unit_test(large_arguments_travel_as_their_blob),

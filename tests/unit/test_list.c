@@ -58,6 +58,10 @@ static void nodes_keep_the_order_they_were_pushed_in(void **state) {
     items[4].value = 4;
     base_list_insert_before(&items[1].node, &items[4].node);
     check(&list, "30412");
+    items[5].value = 5;
+    memset(&items[5].node, 0xff, sizeof items[5].node); /* as new memory may be */
+    base_list_push_new(&list, &items[5].node);
+    check(&list, "304125");
 }
 
 static void removal_works_at_both_ends_and_in_the_middle(void **state) {

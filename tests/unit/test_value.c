@@ -30,6 +30,7 @@ static void values_are_counted(void **state) {
     assert_int_equal(count, 0);
     assert_true(wire_value_check(NULL, 0, &count));
     assert_int_equal(count, 0);
+    assert_false(wire_value_is_one(NULL, 0, WIRE_DEPTH_MAX));
     assert_true(checks("\x01\xa1x\x92\x01\x02\x81\x01\xc0", 9, &count));
     assert_int_equal(count, 4);
     assert_true(checks("\x01\x02", 2, NULL));
@@ -97,7 +98,9 @@ static void what_is_accepted_msgpack_reads_to_the_end(void **state) {
             /* Small numbers keep lengths in reach. */
             bytes[i] = (uint8_t)(base_rng_next(&rng) >> (base_rng_chance(&rng, 0.5) ? 61 : 56));
         }
-        if (!wire_value_check(bytes, size, &count)) {
+        bool well = wire_value_check(bytes, size, &count);
+        assert_int_equal(wire_value_is_one(bytes, size, WIRE_DEPTH_MAX), well && count == 1);
+        if (!well) {
             continue;
         }
         good++;
