@@ -36,6 +36,7 @@ struct broker_client {
     bool credit_news;                /* grants have grown since they were told */
     uint64_t sent_tasks, sent_bytes; /* by the client, in this stream */
     uint64_t granted_tasks, granted_bytes;
+    uint64_t window_tasks; /* what it should have in hand; 0: it was not given any yet */
     uint64_t counted_tasks, counted_bytes; /* of it in owner->tasks and bytes */
 };
 

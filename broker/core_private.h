@@ -42,6 +42,7 @@
 #include "base/rng.h"
 #include "base/slab.h"
 #include "broker/core.h"
+#include "broker/rivals.h"
 #include "broker/timer.h"
 #include "wire/message.h"
 
@@ -99,10 +100,11 @@ struct broker_core {
     uint64_t memory;    /* bytes of tasks, payloads, and what links to clients keep */
     /* Granted to clients and not used by them. */
     uint64_t promised_tasks, promised_bytes;
-    bool settled;  /* the settling time is over */
-    bool settling; /* it runs */
-    bool draining; /* no new tasks are accepted */
-    bool stopped;  /* nothing is left, and the workers were told */
+    struct broker_rivals submitters; /* of SUBMIT */
+    bool settled;                    /* the settling time is over */
+    bool settling;                   /* it runs */
+    bool draining;                   /* no new tasks are accepted */
+    bool stopped;                    /* nothing is left, and the workers were told */
     bool drained, drained_told;
     struct broker_stats stats;
     uint64_t born_ns;

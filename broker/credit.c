@@ -14,11 +14,15 @@
 #include "broker/session.h"
 #include "broker/task.h"
 
-#define WINDOW_TASKS_MAX UINT64_C(65536)
-#define WINDOW_BYTES_MAX (UINT64_C(512) << 20)
-#define CLOG_BYTES_MIN   (UINT64_C(1) << 20)
-#define VALUE_BYTES_MIN  16u /* what a value costs beside itself */
-#define SERVED_A_FLUSH   64
+/* A client that uses up what it was given is given twice as much. While several submit, one that has
+ * enough here has less in hand: what it sends at once is what the messages of the others wait behind. */
+#define WINDOW_TASKS_FIRST  UINT64_C(4096)
+#define WINDOW_TASKS_MAX    UINT64_C(65536)
+#define WINDOW_TASKS_RIVALS UINT64_C(1024)
+#define WINDOW_BYTES_MAX    (UINT64_C(512) << 20)
+#define CLOG_BYTES_MIN      (UINT64_C(1) << 20)
+#define VALUE_BYTES_MIN     16u /* what a value costs beside itself */
+#define SERVED_A_FLUSH      64
 
 struct supply {
     uint64_t total;   /* there is altogether */
@@ -47,9 +51,10 @@ static struct supply supply_of(const struct broker_core *core, uint64_t total, u
     return supply;
 }
 
-static struct supply supply_tasks(const struct broker_core *core) {
+static struct supply supply_tasks(const struct broker_core *core,
+                                  const struct broker_client *client) {
     return supply_of(core, core->config.tasks_max,
-                     base_slab_count(&core->tasks) + core->promised_tasks, WINDOW_TASKS_MAX);
+                     base_slab_count(&core->tasks) + core->promised_tasks, client->window_tasks);
 }
 
 static struct supply supply_bytes(const struct broker_core *core) {
@@ -91,6 +96,7 @@ bool broker_credit_use(struct broker_core *core, struct broker_client *client, u
     core->promised_bytes -= least(bytes, hand_bytes(client));
     client->sent_tasks += tasks;
     client->sent_bytes += bytes;
+    broker_rivals_note(&core->submitters, client, core->stats.clients, core->now_ns);
     return true;
 }
 
@@ -132,8 +138,20 @@ static void split_window(struct supply *tasks, struct supply *bytes) {
     tasks->window = least(tasks->window, bytes->window / BROKER_TASK_BYTES + 1);
 }
 
+static void adapt_window(const struct broker_core *core, struct broker_client *client) {
+    if (client->window_tasks == 0) {
+        client->window_tasks = WINDOW_TASKS_FIRST;
+    } else if (broker_rivals(&core->submitters, core->now_ns) &&
+               client->task_count > client->window_tasks) {
+        client->window_tasks = WINDOW_TASKS_RIVALS;
+    } else if (hand_tasks(client) <= client->window_tasks / 2) {
+        client->window_tasks = least(2 * client->window_tasks, WINDOW_TASKS_MAX);
+    }
+}
+
 void broker_credit_grant(struct broker_core *core, struct broker_client *client) {
-    struct supply tasks = supply_tasks(core), bytes = supply_bytes(core);
+    adapt_window(core, client);
+    struct supply tasks = supply_tasks(core, client), bytes = supply_bytes(core);
     uint64_t in_hand = hand_tasks(client), in_hand_bytes = hand_bytes(client);
     uint64_t more_tasks, more_bytes, room_tasks, room_bytes;
 
@@ -209,6 +227,7 @@ void broker_credit_leave(struct broker_core *core, struct broker_client *client)
     client->granted_bytes = 0;
     client->sent_tasks = 0;
     client->sent_bytes = 0;
+    client->window_tasks = 0;
     broker_owner_count(client);
     set_starved(core, client, false);
 }

@@ -5,6 +5,7 @@
 #include "broker/client.h"
 #include "broker/meter.h"
 #include "broker/pace.h"
+#include "broker/rivals.h"
 #include "broker/timer.h"
 
 struct broker_level;
@@ -70,13 +71,13 @@ struct broker_offer {
     uint32_t slots;                /* of all of them */
     struct base_list idle, credit; /* workers with free threads; others with credit */
     uint32_t idle_count, credit_count;
-    uint32_t laden;          /* workers that hold more than they have threads */
-    uint32_t ready;          /* views in turns */
-    uint32_t slice;          /* what a worker gets in this round of them */
-    uint32_t round;          /* workers that are still to get theirs */
-    bool round_idle;         /* it is one of the idle ones */
-    uint64_t dispatch;       /* in which it began */
-    uint64_t crowded_ns;     /* until when its clients count as competing with each other */
+    uint32_t laden;               /* workers that hold more than they have threads */
+    uint32_t ready;               /* views in turns */
+    uint32_t slice;               /* what a worker gets in this round of them */
+    uint32_t round;               /* workers that are still to get theirs */
+    bool round_idle;              /* it is one of the idle ones */
+    uint64_t dispatch;            /* in which it began */
+    struct broker_rivals clients; /* whose tasks it gives away */
     struct base_node active; /* in core->active: has both workers with credit and ready views */
     struct base_node
         uneven;         /* in core->uneven: to be looked at, since some idle and others don't */

@@ -21,8 +21,6 @@
 /* How much work a client may have done before it is the next one's turn. */
 #define TURN_NS        (250 * UINT64_C(1000))
 #define TURN_TASKS_MAX 64u
-/* Who has competed will probably do so again. */
-#define CROWDED_NS (1 * BROKER_S)
 
 /* ------------------------------------------------------------------ workers */
 
@@ -303,8 +301,8 @@ static bool visit(struct broker_core *core, struct broker_offer *offer) {
     }
     worker = first_worker(idle ? &offer->idle : &offer->credit);
     count = least(portion(core, offer, worker, queue, idle), room);
+    broker_rivals_note(&offer->clients, queue->client, core->stats.clients, core->now_ns);
     if (ring->root.next != ring->root.prev) { /* others wait for their turn */
-        offer->crowded_ns = broker_after(core, CROWDED_NS);
         if (turn->left == 0) {
             turn->left = turn_tasks(worker);
         }

@@ -186,7 +186,7 @@ uint64_t broker_worker_soon(const struct broker_worker *worker) {
 static uint64_t ahead_ns(const struct broker_core *core, const struct broker_worker *worker) {
     uint64_t horizon_ns = horizon_of(worker);
 
-    if (core->now_ns >= worker->offer->crowded_ns) {
+    if (!broker_rivals(&worker->offer->clients, core->now_ns)) {
         return horizon_ns;
     }
     horizon_ns = 2 * worker->rtt_ns < horizon_ns ? 2 * worker->rtt_ns : horizon_ns;

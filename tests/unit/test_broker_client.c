@@ -328,6 +328,83 @@ static uint64_t fill(struct peer *client, uint64_t first) {
     }
 }
 
+/* Uses all credit, and returns how much there is then. */
+static uint64_t use_up(struct peer *client, uint64_t *sent) {
+    submit_many(client, 0, *sent, (uint32_t)(client->credit_tasks - *sent));
+    *sent = client->credit_tasks;
+    world_flush(client->world);
+    assert_int_equal(client->rejects, 0);
+    return client->credit_tasks - *sent;
+}
+
+static void what_a_client_has_in_hand_grows_with_what_it_uses(void **state) {
+    struct world *world = *state;
+    struct peer *client;
+    uint64_t sent = 0, in_hand, before;
+
+    world_begin(world);
+    client = client_join(world);
+    define_plain(client, 0, "f");
+    in_hand = client->credit_tasks;
+    assert_in_range(in_hand, 1000, 10000);
+    do {
+        before = in_hand;
+        in_hand = use_up(client, &sent);
+        assert_true(in_hand == 2 * before || in_hand == before);
+    } while (in_hand > before);
+    assert_int_equal(in_hand, 65536);
+    assert_int_equal(use_up(client, &sent), 65536);
+}
+
+static void of_clients_that_compete_each_has_little_in_hand(void **state) {
+    struct world *world = *state;
+    struct peer *many, *few;
+    uint64_t sent = 0;
+
+    world_begin(world);
+    many = client_join(world);
+    few = client_join(world);
+    define_plain(many, 0, "f");
+    define_plain(few, 0, "f");
+    assert_true(use_up(many, &sent) > 4096);
+    submit(few, 0, 0);
+    world_flush(world);
+    assert_int_equal(use_up(many, &sent), 1024);
+    assert_int_equal(use_up(many, &sent), 1024);
+
+    /* The other one has not been heard of for a second. */
+    world_pass(world, WORLD_S);
+    assert_int_equal(use_up(many, &sent), 2048);
+    assert_int_equal(use_up(many, &sent), 4096);
+}
+
+/* One that is far away needs more in hand to have something here all the time. */
+static void a_client_that_has_nothing_left_here_gets_more_all_the_same(void **state) {
+    struct world *world = *state;
+    struct peer *far, *near, *worker;
+    uint64_t sent = 0, in_hand;
+
+    world_begin(world);
+    far = client_join(world);
+    near = client_join(world);
+    worker = worker_join(world, 4000, "f", "");
+    define_plain(far, 0, "f");
+    define_plain(near, 0, "f");
+    in_hand = far->credit_tasks;
+    for (uint64_t round = 0; round < 4; round++) {
+        submit(near, 0, round);
+        submit_many(far, 0, sent, (uint32_t)in_hand);
+        sent += in_hand;
+        do {
+            world_flush(world);
+        } while (finish_all(worker, 1000) > 0);
+        forget_all(far);
+        assert_true(far->credit_tasks - sent >= in_hand);
+        in_hand = far->credit_tasks - sent;
+    }
+    assert_true(in_hand >= 32768);
+}
+
 static void a_full_broker_grants_no_more_and_does_when_there_is_room(void **state) {
     struct world *world = *state;
     struct peer *client, *worker;
@@ -977,6 +1054,9 @@ int main(void) {
         TEST(a_client_that_goes_beyond_its_credit_has_to_register_anew),
         TEST(a_full_broker_grants_no_more_and_does_when_there_is_room),
         TEST(bytes_are_bounded_as_well),
+        TEST(what_a_client_has_in_hand_grows_with_what_it_uses),
+        TEST(of_clients_that_compete_each_has_little_in_hand),
+        TEST(a_client_that_has_nothing_left_here_gets_more_all_the_same),
         TEST(a_task_larger_than_all_credit_may_go_alone),
         TEST(a_debt_is_forgotten_when_nothing_is_left_of_it),
         TEST(a_refused_submit_has_no_effect),

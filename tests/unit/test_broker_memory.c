@@ -254,7 +254,10 @@ static struct peer *counted_begin(struct world *world, struct counted *counted) 
 
 /* Queues many, lets some time go by, and cancels them all. */
 static void wave(struct peer *client, uint64_t first, uint64_t ns) {
-    submit_many(client, 0, first, WAVE);
+    for (uint64_t id = first; id < first + WAVE; id += WAVE / 10) { /* within its credit */
+        submit_many(client, 0, id, WAVE / 10);
+        world_flush(client->world);
+    }
     world_pass(client->world, ns);
     for (uint64_t id = first; id < first + WAVE; id++) {
         cancel(client, id);

@@ -262,7 +262,9 @@ static void a_million_results_are_not_taken_in_at_once_either(void **state) {
     client = client_join(world);
     worker = worker_join(world, 4096, "f", "");
     define_plain(client, 0, "f");
-    submit_many(client, 0, 0, 4097);
+    submit_many(client, 0, 0, 4000);
+    world_flush(world);
+    submit_many(client, 0, 4000, 97);
     world_flush(world);
     give_value(worker, take(worker, WIRE_RUN)->values[0], "v", 1);
     world_flush(world);
@@ -306,6 +308,30 @@ static void less_is_sent_ahead_while_clients_compete(void **state) {
     submit_many(many, 0, 1000, 40);
     world_flush(world);
     assert_int_equal(held(worker), 3);
+    assert_int_equal(ahead(worker), 30);
+}
+
+/* They need not have anything here at the same time. */
+static void less_is_sent_ahead_while_clients_take_turns(void **state) {
+    struct world *world = *state;
+    struct peer *many, *few, *worker;
+
+    world_begin(world);
+    many = client_join(world);
+    few = client_join(world);
+    worker = worker_join(world, 1, "f", "");
+    define_plain(many, 0, "f");
+    define_plain(few, 0, "f");
+    teach(worker, many, 0, 100000, 100 * 1000);
+    world_pass(world, WORLD_S);
+    submit(few, 0, 1);
+    world_flush(world);
+    ahead(worker);
+    submit_many(many, 0, 0, 100);
+    world_flush(world);
+    assert_int_equal(ahead(worker), 3);
+    world_pass(world, WORLD_S);
+    ahead(worker);
     assert_int_equal(ahead(worker), 30);
 }
 
@@ -402,7 +428,9 @@ static void credit_is_bounded(void **state) {
     define_plain(client, 0, "f");
     worker = worker_join(world, 1, "f", "");
     teach(worker, client, 0, 100000, 1);
-    submit_many(client, 0, 0, 10000);
+    submit_many(client, 0, 0, 4000);
+    world_flush(world);
+    submit_many(client, 0, 4000, 6000);
     world_flush(world);
     assert_int_equal(held(worker), WIRE_WORKER_LEASES_MAX);
 }
@@ -830,6 +858,7 @@ int main(void) {
         TEST(who_sends_little_need_not_wait_until_all_that_others_send_is_in),
         TEST(a_million_results_are_not_taken_in_at_once_either),
         TEST(less_is_sent_ahead_while_clients_compete),
+        TEST(less_is_sent_ahead_while_clients_take_turns),
         TEST(a_new_worker_gets_its_slots_first),
         TEST(short_tasks_earn_credit_ahead),
         TEST(what_waited_on_the_way_is_no_round_trip),
