@@ -19,8 +19,8 @@
 #define WATCH_NS BROKER_MS
 #define LOOK_NS  UINT64_C(2000)
 
-/* The least time without results that means something. */
-#define QUIET_MIN_NS (500 * UINT64_C(1000))
+/* The least time without results that means something: more than a worker holds them back. */
+#define QUIET_MIN_NS BROKER_MS
 
 static bool put_lease(struct broker_core *core, struct broker_worker *worker,
                       struct wire_writer **writer, enum wire_type type, uint64_t lease) {
