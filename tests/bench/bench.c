@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <getopt.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,9 +91,9 @@ int bench_compare_doubles(const void *a, const void *b) {
 
 double bench_percentile(double *values, size_t count, double fraction) {
     qsort(values, count, sizeof *values, bench_compare_doubles);
-    size_t at = (size_t)(fraction * (double)count);
+    size_t rank = (size_t)ceil(fraction * (double)count - 1e-9);
 
-    return values[at < count ? at : count - 1];
+    return values[rank > 0 ? rank - 1 : 0];
 }
 
 /* ------------------------------------------------------------------ processes */

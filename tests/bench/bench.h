@@ -35,7 +35,8 @@ void bench_also(const struct bench_case *self, const char *suffix, double value,
 
 double bench_now(void); /* seconds */
 int bench_compare_doubles(const void *a, const void *b);
-/* bench_percentile sorts values, and gives the one at fraction (0 .. 1). */
+/* bench_percentile sorts values, and gives the smallest that so large a fraction (0 .. 1) of them is not above
+ * (nearest rank). */
 double bench_percentile(double *values, size_t count, double fraction);
 
 /* ------------------------------------------------------------------ executors */

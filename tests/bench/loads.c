@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { WORKERS = 2, TASKS = 10, ROUNDS = 200 };
+enum { WORKERS = 2, TASKS = 10, IDLE_ROUNDS = 200, ROUNDS_MAX = 1000 };
 
 /* The time until TASKS no-ops that were submitted together are all back. */
 static double few_us(furrow_executor *executor) {
@@ -17,11 +17,11 @@ static double few_us(furrow_executor *executor) {
     return good ? (bench_now() - start) * 1e6 : -1;
 }
 
-/* ROUNDS of these, or as many as there are before `last` is done. Returns how many; 0: failed. */
-static int rounds(furrow_executor *executor, const furrow_future *last, double *times) {
+/* Up to `most` of these, until `last` (if there is one) is done. Returns how many; 0: failed. */
+static int rounds(furrow_executor *executor, int most, const furrow_future *last, double *times) {
     int count = 0;
 
-    while (count < ROUNDS && (last == NULL || !furrow_future_done(last))) {
+    while (count < most && (last == NULL || !furrow_future_done(last))) {
         times[count] = few_us(executor);
         if (times[count++] < 0) {
             return 0;
@@ -34,7 +34,7 @@ static int rounds(furrow_executor *executor, const furrow_future *last, double *
 static double fair_p99(const struct bench_case *self) {
     struct bench_pool pool;
     int64_t count = bench_count(self->count), submitted = 0;
-    double times[ROUNDS], value = -1;
+    double times[ROUNDS_MAX], value = -1;
     furrow_future **futures = calloc((size_t)count, sizeof *futures);
 
     if (futures == NULL || !bench_open(&pool, self->url, WORKERS)) {
@@ -42,7 +42,7 @@ static double fair_p99(const struct bench_case *self) {
         return -1;
     }
     furrow_executor *other = furrow_open(bench_fleet_url(), NULL);
-    int idle_rounds = other != NULL ? rounds(other, NULL, times) : 0;
+    int idle_rounds = other != NULL ? rounds(other, IDLE_ROUNDS, NULL, times) : 0;
     double idle = idle_rounds > 0 ? bench_percentile(times, (size_t)idle_rounds, 0.5) : -1;
     for (; idle > 0 && submitted < count; submitted++) {
         futures[submitted] = furrow_submit(pool.executor, bench_spin, "i", (int64_t)1000);
@@ -50,7 +50,8 @@ static double fair_p99(const struct bench_case *self) {
             break;
         }
     }
-    int done = idle > 0 && submitted == count ? rounds(other, futures[count - 1], times) : 0;
+    int done =
+        idle > 0 && submitted == count ? rounds(other, ROUNDS_MAX, futures[count - 1], times) : 0;
     if (done > 0) {
         value = bench_percentile(times, (size_t)done, 0.99);
         bench_also(self, ".p50", bench_percentile(times, (size_t)done, 0.5), "us");
