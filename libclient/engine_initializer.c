@@ -50,6 +50,7 @@ furrow_status engine_initializer_prepend(const struct engine *engine, furrow_fut
                               size, WIRE_PAYLOAD_BYTES_MAX);
     }
     if (size <= FUTURE_INLINE_BYTES) {
+        BASE_ASSERT(future->storage == FUTURE_BORROWED);
         memmove(future->bytes + engine->head.size, future->bytes, future->task.size);
         memcpy(future->bytes, engine->head.data, engine->head.size);
         future->task.size = (uint32_t)size;

@@ -69,6 +69,12 @@ static bool pack_blob(furrow_future *future, const void *head, size_t head_size,
 
 /* Makes packed arguments those of the future. Takes over the bytes on success; false: no memory. */
 static bool take_bytes(furrow_future *future, uint8_t *data, size_t size) {
+    if (size <= FUTURE_INLINE_BYTES) { /* few are always inside, whatever their format */
+        memcpy(future->bytes, data, size);
+        free(data);
+        future->task.size = (uint32_t)size;
+        return true;
+    }
     if (size >= WIRE_LARGE_BYTES_MIN && future->executor->ops->blob != NULL) {
         struct wire_blob *blob = future->executor->ops->blob(future->executor, size);
 

@@ -412,6 +412,15 @@ static void arguments_of_every_size_pass_an_initializer(void **state) {
         assert_memory_equal(got, bytes, size);
         furrow_future_unref(&future);
     }
+    for (int64_t i = 0; i < 3; i++) { /* few, but not packed where small arguments are */
+        furrow_future *future = must(furrow_submit(pool, identity, "[ii]", i, i + 1));
+        int64_t a = -1, b = -1;
+
+        assert_ok(furrow_future_result(future, 30, "[ii]", &a, &b));
+        assert_int_equal(a, i);
+        assert_int_equal(b, i + 1);
+        furrow_future_unref(&future);
+    }
 }
 
 static void a_failing_initializer_breaks_the_pool(void **state) {
