@@ -86,8 +86,9 @@ static bool claim(struct threads_slot *slot) {
     return atomic_exchange_explicit(&slot->current, NULL, memory_order_acq_rel) != NULL;
 }
 
-static void resolve_large(struct threads_slot *slot, furrow_future *future,
-                          const struct task_outcome *outcome) {
+static __attribute__((noinline)) void resolve_large(struct threads_slot *slot,
+                                                    furrow_future *future,
+                                                    const struct task_outcome *outcome) {
     struct wire_blob *blob = task_detach(slot->context);
 
     if (blob == NULL) {
@@ -96,6 +97,15 @@ static void resolve_large(struct threads_slot *slot, furrow_future *future,
     }
     (void)future_resolve(future, outcome->kind, blob->data, blob->size, blob);
     wire_blob_unref(blob);
+}
+
+static inline void resolve(struct threads_slot *slot, furrow_future *future,
+                           const struct task_outcome *outcome) {
+    if (BASE_UNLIKELY(outcome->size >= WIRE_LARGE_BYTES_MIN)) {
+        resolve_large(slot, future, outcome);
+    } else {
+        (void)future_resolve(future, outcome->kind, outcome->data, outcome->size, NULL);
+    }
 }
 
 /* pointer_value packs a pointer, as `p` does. */
@@ -145,7 +155,7 @@ static void end_special(struct threads_executor *threads, struct threads_slot *s
         return;
     }
     threads_finished(threads, future);
-    (void)future_resolve(future, outcome->kind, outcome->data, outcome->size, NULL);
+    resolve(slot, future, outcome);
 }
 
 /* A task with a running time is asked to end when that is over. */
@@ -190,10 +200,8 @@ static void run_task(struct threads_executor *threads, unsigned index, furrow_fu
     base_pool_finishing(threads->pool, index);
     if (BASE_UNLIKELY(!plain)) {
         end_special(threads, slot, future, &outcome);
-    } else if (BASE_UNLIKELY(outcome.size >= WIRE_LARGE_BYTES_MIN)) {
-        resolve_large(slot, future, &outcome);
     } else {
-        (void)future_resolve(future, outcome.kind, outcome.data, outcome.size, NULL);
+        resolve(slot, future, &outcome);
     }
 }
 
