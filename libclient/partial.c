@@ -88,7 +88,7 @@ furrow_future *furrow_submit_partial(furrow_executor *executor,
         return NULL;
     }
     va_start(arguments, format);
-    future = submit_new(executor, class_, partial->data, partial->size, format, &arguments);
+    future = submit_values(executor, class_, partial->data, partial->size, format, &arguments);
     va_end(arguments);
-    return future == NULL ? NULL : submit_send(executor, future);
+    return future;
 }

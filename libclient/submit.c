@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "libclient/executor_private.h"
 #include "libclient/future_memory.h"
+#include "task/block.h"
 #include "task/status.h"
 #include "wire/value.h"
 
@@ -24,10 +25,16 @@ static __attribute__((cold)) furrow_status too_big(size_t size) {
                           WIRE_PAYLOAD_BYTES_MAX);
 }
 
+/* Memory of the executor's own kind for large arguments. NULL: there is none. */
+static struct wire_blob *own_blob(void *user, size_t size) {
+    furrow_executor *executor = user;
+
+    return executor->ops->blob == NULL ? NULL : executor->ops->blob(executor, size);
+}
+
 /* Memory for large arguments: of the executor's own kind, if it has any. NULL: no memory. */
 static struct wire_blob *blob_new(furrow_executor *executor, size_t size) {
-    struct wire_blob *blob =
-        executor->ops->blob == NULL ? NULL : executor->ops->blob(executor, size);
+    struct wire_blob *blob = own_blob(executor, size);
 
     return blob != NULL ? blob : wire_blob_new(size);
 }
@@ -75,8 +82,8 @@ static bool take_bytes(furrow_future *future, uint8_t *data, size_t size) {
         future->task.size = (uint32_t)size;
         return true;
     }
-    if (size >= WIRE_LARGE_BYTES_MIN && future->executor->ops->blob != NULL) {
-        struct wire_blob *blob = future->executor->ops->blob(future->executor, size);
+    if (size >= WIRE_LARGE_BYTES_MIN) {
+        struct wire_blob *blob = own_blob(future->executor, size);
 
         if (blob != NULL) {
             memcpy(blob->data, data, size);
@@ -88,33 +95,60 @@ static bool take_bytes(furrow_future *future, uint8_t *data, size_t size) {
     return future_take_arguments(future, data, size);
 }
 
-/* Arguments that are too many for the inside of a future, or wrong. */
+/* Packs arguments whose last one is a block: the future gets a reference to it, and *place is where the
+ * user has it. Where its memory is not what is wanted the bytes are in the buffer in the end. */
+static furrow_status pack_block(furrow_future *future, struct base_buffer *buffer,
+                                const char *format, va_list *arguments, furrow_block ***place) {
+    struct wire_blob *blob;
+    size_t count = 0;
+    furrow_status status =
+        block_pack(buffer, &count, future->executor->ops->allow_pointers, format, arguments, place);
+
+    if (status == FURROW_OK && !block_join(**place, buffer, 0, &blob)) {
+        status = task_set_plain_error(FURROW_ENOMEM);
+    } else if (status == FURROW_OK && blob != NULL) {
+        base_buffer_clear(buffer);
+        future_take_blob(future, blob);
+    }
+    return status;
+}
+
+static furrow_status pack_values(const furrow_future *future, struct base_buffer *buffer,
+                                 const char *format, va_list *arguments) {
+    struct wire_value_fault fault = {""};
+    size_t count = 0;
+    enum wire_value_status packed = wire_value_pack(
+        buffer, &count, future->executor->ops->allow_pointers, format, arguments, &fault);
+
+    if (packed != WIRE_VALUE_OK) {
+        return task_set_value_error(packed, &fault);
+    }
+    if (buffer->failed) {
+        return task_set_plain_error(FURROW_ENOMEM);
+    }
+    return buffer->size > WIRE_PAYLOAD_BYTES_MAX ? too_big(buffer->size) : FURROW_OK;
+}
+
+/* Arguments that are too many for the inside of a future, or wrong. *place gets where the user has a block
+ * among them, which is to be freed once they are submitted; NULL: there is none. */
 static __attribute__((noinline)) furrow_status pack_outside(furrow_future *future, const void *head,
                                                             size_t head_size, const char *format,
-                                                            va_list *arguments) {
-    struct wire_value_fault fault = {""};
-    enum wire_value_status packed;
+                                                            va_list *arguments,
+                                                            furrow_block ***place) {
     struct base_buffer buffer;
     furrow_status status;
-    size_t count = 0;
     uint8_t *data;
     size_t size;
 
+    *place = NULL;
     if (pack_blob(future, head, head_size, format, arguments)) {
         return FURROW_OK;
     }
     base_buffer_init(&buffer);
     base_buffer_append(&buffer, head, head_size);
-    packed = wire_value_pack(&buffer, &count, future->executor->ops->allow_pointers, format,
-                             arguments, &fault);
-    if (packed != WIRE_VALUE_OK) {
-        status = task_set_value_error(packed, &fault);
-    } else if (buffer.failed) {
-        status = task_set_plain_error(FURROW_ENOMEM);
-    } else if (buffer.size > WIRE_PAYLOAD_BYTES_MAX) {
-        status = too_big(buffer.size);
-    } else {
-        status = FURROW_OK;
+    status = block_in(format) ? pack_block(future, &buffer, format, arguments, place)
+                              : pack_values(future, &buffer, format, arguments);
+    if (status == FURROW_OK) {
         data = base_buffer_detach(&buffer, &size);
         if (data != NULL && !take_bytes(future, data, size)) {
             free(data);
@@ -158,32 +192,6 @@ static inline bool pack_inside(furrow_future *future, size_t head_size, const ch
     }
     future->task.size = (uint32_t)head_size + packed.size;
     return true;
-}
-
-furrow_future *submit_new(furrow_executor *executor, struct executor_class *class_,
-                          const void *head, size_t head_size, const char *format,
-                          va_list *arguments) {
-    furrow_future *future = new_of_class(executor, class_);
-    bool packed = false;
-
-    if (future == NULL) {
-        return NULL;
-    }
-    if (head_size <= FUTURE_INLINE_BYTES) {
-        va_list again;
-
-        if (head_size > 0) {
-            memcpy(future->bytes, head, head_size);
-        }
-        va_copy(again, *arguments);
-        packed = pack_inside(future, head_size, format, &again);
-        va_end(again);
-    }
-    if (!packed && pack_outside(future, head, head_size, format, arguments) != FURROW_OK) {
-        submit_undo(future);
-        return NULL;
-    }
-    return future;
 }
 
 /* take_packed copies arguments into a new future. */
@@ -260,6 +268,49 @@ furrow_future *submit_send(furrow_executor *executor, furrow_future *future) {
     return send_new(executor, future);
 }
 
+/* send_outside submits a new future with the arguments `head` and then the values of a format, which were
+ * found to be too many for its inside, or wrong. */
+static __attribute__((noinline)) furrow_future *send_outside(furrow_executor *executor,
+                                                             furrow_future *future,
+                                                             const void *head, size_t head_size,
+                                                             const char *format,
+                                                             va_list *arguments) {
+    furrow_block **place;
+
+    if (pack_outside(future, head, head_size, format, arguments, &place) != FURROW_OK) {
+        submit_undo(future);
+        return NULL;
+    }
+    future = submit_send(executor, future);
+    if (future != NULL) {
+        furrow_block_free(place);
+    }
+    return future;
+}
+
+furrow_future *submit_values(furrow_executor *executor, struct executor_class *class_,
+                             const void *head, size_t head_size, const char *format,
+                             va_list *arguments) {
+    furrow_future *future = new_of_class(executor, class_);
+    bool packed = false;
+
+    if (future == NULL) {
+        return NULL;
+    }
+    if (head_size <= FUTURE_INLINE_BYTES) {
+        va_list again;
+
+        if (head_size > 0) {
+            memcpy(future->bytes, head, head_size);
+        }
+        va_copy(again, *arguments);
+        packed = pack_inside(future, head_size, format, &again);
+        va_end(again);
+    }
+    return packed ? submit_send(executor, future)
+                  : send_outside(executor, future, head, head_size, format, arguments);
+}
+
 /* ------------------------------------------------------------------- public */
 
 /* The class of a function, or NULL with the error set: the executor may refuse tasks. */
@@ -290,9 +341,9 @@ furrow_future *furrow_vsubmit_function(furrow_executor *executor,
         return NULL;
     }
     va_copy(copy, arguments);
-    future = submit_new(executor, class_, NULL, 0, format, &copy);
+    future = submit_values(executor, class_, NULL, 0, format, &copy);
     va_end(copy);
-    return future == NULL ? NULL : submit_send(executor, future);
+    return future;
 }
 
 /* As furrow_vsubmit_function, in a straight line. */
@@ -315,15 +366,10 @@ furrow_future *furrow_submit_function(furrow_executor *executor,
     packed = pack_inside(future, 0, format, &arguments);
     va_end(arguments);
     if (BASE_UNLIKELY(!packed)) {
-        furrow_status status;
-
         va_start(arguments, format);
-        status = pack_outside(future, NULL, 0, format, &arguments);
+        future = send_outside(executor, future, NULL, 0, format, &arguments);
         va_end(arguments);
-        if (status != FURROW_OK) {
-            submit_undo(future);
-            return NULL;
-        }
+        return future;
     }
     return send_new(executor, future);
 }
@@ -343,9 +389,9 @@ furrow_future *furrow_submit_by_name(furrow_executor *executor,
         return NULL;
     }
     va_start(arguments, format);
-    future = submit_new(executor, class_, NULL, 0, format, &arguments);
+    future = submit_values(executor, class_, NULL, 0, format, &arguments);
     va_end(arguments);
-    return future == NULL ? NULL : submit_send(executor, future);
+    return future;
 }
 
 furrow_future *furrow_submit_packed(furrow_executor *executor, const furrow_submit_options *options,
@@ -392,4 +438,8 @@ furrow_future *furrow_submit_call(furrow_executor *executor, void *(*fn)(void *)
     }
     executor->ops->set_call(executor, future, fn, argument);
     return submit_send(executor, future);
+}
+
+furrow_block *furrow_block_new(furrow_executor *executor, size_t size) {
+    return block_new(own_blob, executor, size);
 }

@@ -17,13 +17,14 @@ struct furrow_partial {
  * partial's pointers. */
 furrow_status submit_check_partial(const furrow_executor *executor, const furrow_partial *partial);
 
-/* submit_new makes a future of a class whose arguments are `head` and then the values of a format.
- * NULL: with the error set. The caller submits it, or drops both references by submit_undo. */
-furrow_future *submit_new(furrow_executor *executor, struct executor_class *class_,
-                          const void *head, size_t head_size, const char *format,
-                          va_list *arguments);
+/* submit_values submits a task of a class whose arguments are `head` and then the values of a format.
+ * Returns its future, or NULL with the error set. */
+furrow_future *submit_values(furrow_executor *executor, struct executor_class *class_,
+                             const void *head, size_t head_size, const char *format,
+                             va_list *arguments);
 
-/* submit_new_packed does the same with arguments that are packed, and not over the limit. */
+/* submit_new_packed makes a future of a class whose arguments are packed, and not over the limit.
+ * NULL: with the error set. The caller submits it, or drops both references by submit_undo. */
 furrow_future *submit_new_packed(furrow_executor *executor, struct executor_class *class_,
                                  const void *arguments, size_t size);
 

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/futex.h"
+#include "task/block.h"
 #include "task/internal.h"
 #include "task/status.h"
 #include "wire/value.h"
@@ -175,6 +176,23 @@ static void result_taken_in(furrow_task *task, struct wire_blob *blob, size_t si
     task->end.return_failed = false;
 }
 
+/* Whether the depth of a result of several values is within the limit: the array around them is one level
+ * more. */
+static bool result_fits(const furrow_task *task) {
+    size_t count;
+
+    if (task->result_blob != NULL) {
+        return wire_value_check(task->result_blob->data, task->result_blob->size, &count);
+    }
+    return wire_value_check(task->result.data + task->result_at,
+                            task->result.size - task->result_at, &count);
+}
+
+static __attribute__((cold)) int result_too_deep(furrow_task *task) {
+    return result_refused(task, task_set_error(FURROW_EARGS, "result of %s: nested too deep",
+                                               task->call.function->name));
+}
+
 /* Packs one large value where it stays. False: it is not of that kind; nothing has happened. */
 static bool return_blob(furrow_task *task, const char *format, va_list *arguments) {
     size_t count = 0, bound, size;
@@ -202,6 +220,37 @@ static bool return_blob(furrow_task *task, const char *format, va_list *argument
     return true;
 }
 
+/* Takes a block over as the last value, or the only one. In a chunk the results lie in a row, and it is
+ * copied. */
+static int return_block(furrow_task *task, const char *format, va_list *arguments) {
+    struct base_buffer *result = &task->result;
+    struct wire_blob *blob = NULL;
+    furrow_block **place;
+    size_t count = 0;
+    furrow_status status = block_pack(result, &count, task->local, format, arguments, &place);
+
+    if (status != FURROW_OK) {
+        return result_refused(task, status);
+    }
+    result_taken(task, count + 1);
+    if (!block_join(*place, result, task->result_at, &blob)) {
+        return result_refused(task, task_set_plain_error(FURROW_ENOMEM));
+    }
+    if (blob != NULL) {
+        result_taken_in(task, blob, blob->size);
+    }
+    if (count > 0 && !result_fits(task)) {
+        task_result_forget(task);
+        return result_too_deep(task);
+    }
+    furrow_block_free(place);
+    return FURROW_OK;
+}
+
+furrow_block *furrow_task_block(furrow_task *task, size_t size) {
+    return block_new(task->in_chunk ? NULL : task->blob, task->blob_user, size);
+}
+
 /* Packs what is not small, or says what is wrong with it. */
 static __attribute__((noinline)) int return_slowly(furrow_task *task, const char *format,
                                                    va_list *arguments) {
@@ -209,6 +258,9 @@ static __attribute__((noinline)) int return_slowly(furrow_task *task, const char
     struct wire_value_fault fault;
     size_t count = 0;
 
+    if (block_in(format)) {
+        return return_block(task, format, arguments);
+    }
     if (return_blob(task, format, arguments)) {
         return FURROW_OK;
     }
@@ -217,13 +269,7 @@ static __attribute__((noinline)) int return_slowly(furrow_task *task, const char
         return result_refused(task, task_set_value_error(status, &fault));
     }
     result_taken(task, count);
-    /* the array around several values is one level more */
-    if (count > 1 && !wire_value_check(task->result.data + task->result_at,
-                                       task->result.size - task->result_at, &count)) {
-        return result_refused(task, task_set_error(FURROW_EARGS, "result of %s: nested too deep",
-                                                   task->call.function->name));
-    }
-    return FURROW_OK;
+    return count > 1 && !result_fits(task) ? result_too_deep(task) : FURROW_OK;
 }
 
 int furrow_task_return(furrow_task *task, const char *format, ...) {

@@ -103,6 +103,7 @@ typedef struct furrow_task furrow_task;
  *   [ ]     an array of what is inside    the same, of exactly that length
  *   { }     a map of alternating keys and values   the same, in that order
  *   *       (not in packing)              nothing              ignores all that is left, once, last
+ *   H       furrow_block **               (not in unpacking)   binary that is handed over, see below
  *
  * Integers must be passed as 64-bit: (int64_t)1, not 1. "" and NULL mean no value.
  * Unpacked s, S, B and v point into the value's owner and live as long as it does.
@@ -127,6 +128,37 @@ FURROW_API int furrow_buffer_write(void *buffer, const char *data, size_t size);
 /* furrow_unpack reads a sequence of packed values. `s` is refused here (use S), as nobody would own
  * the terminated copy. Errors: FURROW_EARGS with the position and what was found instead. */
 FURROW_API furrow_status furrow_unpack(const void *data, size_t size, const char *format, ...);
+
+/* A block is memory for one large binary value, given out by the library and filled in by the user, so that
+ * the value is not copied on its way. On `processes:` the workers read arguments where the client has
+ * made them, and the client results where a worker has, in memory that they share (shared_memory; while
+ * there is no room in it, a block is of other memory and what is in it goes through a socket).
+ *
+ * The format letter H, in furrow_submit, furrow_submit_partial and their like and in furrow_task_return,
+ * hands a block over: as the last value, not in brackets. Whoever gets the value reads it in place, with B.
+ *
+ *     furrow_block *block = furrow_block_new(executor, size);
+ *     fill(furrow_block_data(block), size);
+ *     future = furrow_submit(executor, work, "iH", (int64_t)7, &block);
+ *
+ * The call takes the block and sets it to NULL; its bytes may not be touched any more. If the call fails,
+ * the block is as before. H is not for the other calls that pack. It does what B does, with a copy, for
+ * payloads of less than 64 KiB; behind more than 240 bytes of other values; in the results of a
+ * furrow_map with a chunksize; and on `tcp:` and `ipc:` with an initializer. A block that was made for one
+ * executor may be handed over to another, but through shared memory it only goes in its own.
+ *
+ * A block is its user's until it is handed over or freed, also when its executor is closed or its task
+ * has returned. One thread at a time may use it. Nothing here blocks. */
+typedef struct furrow_block furrow_block;
+/* furrow_block_new makes a block of `size` bytes, 0 too, whose contents are undefined, for arguments of the
+ * executor's tasks; furrow_task_block one for the result of the task.
+ * Errors: FURROW_ETOOBIG (over 256 MiB with its header), FURROW_ENOMEM. */
+FURROW_API furrow_block *furrow_block_new(furrow_executor *executor, size_t size);
+FURROW_API furrow_block *furrow_task_block(furrow_task *task, size_t size);
+/* furrow_block_data: where the bytes are, aligned to 64; never NULL. */
+FURROW_API void *furrow_block_data(const furrow_block *block);
+FURROW_API size_t furrow_block_size(const furrow_block *block);
+FURROW_API void furrow_block_free(furrow_block **block);
 
 /* ------------------------------------------------------------------- tasks */
 

@@ -356,6 +356,48 @@ static int big(furrow_task *task) {
     return status;
 }
 
+static int remake(furrow_task *task) {
+    const uint8_t *bytes;
+    furrow_block *block;
+    const char *text;
+    int64_t deaths;
+    size_t size;
+
+    if (furrow_task_args(task, "isB", &deaths, &text, &bytes, &size) != FURROW_OK) {
+        return FURROW_EARGS;
+    }
+    if (furrow_task_attempt(task) <= deaths) {
+        raise(SIGKILL);
+    }
+    block = furrow_task_block(task, size);
+    if (block == NULL) {
+        return FURROW_ENOMEM;
+    }
+    for (size_t i = 0; i < size; i++) {
+        ((uint8_t *)furrow_block_data(block))[i] = (uint8_t)~bytes[i];
+    }
+    int status = furrow_task_return(task, "isH", deaths, text, &block);
+    furrow_block_free(&block);
+    return status;
+}
+
+static int big_block(furrow_task *task) {
+    furrow_block *block;
+    int64_t size;
+
+    if (furrow_task_args(task, "i", &size) != FURROW_OK || size < 0) {
+        return FURROW_EARGS;
+    }
+    block = furrow_task_block(task, (size_t)size);
+    if (block == NULL) {
+        return (int)furrow_last_status();
+    }
+    memset(furrow_block_data(block), 0x5a, (size_t)size);
+    int status = furrow_task_return(task, "H", &block);
+    furrow_block_free(&block);
+    return status;
+}
+
 FURROW_TASK(nothing);
 FURROW_TASK(add);
 FURROW_TASK(square);
@@ -380,3 +422,5 @@ FURROW_TASK(was_set_up);
 FURROW_TASK(hold_set_up);
 FURROW_TASK(running_peak);
 FURROW_TASK(big);
+FURROW_TASK(big_block);
+FURROW_TASK(remake);

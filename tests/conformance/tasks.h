@@ -31,5 +31,8 @@ FURROW_TASK_EXTERN(
     hold_set_up); /* (gate, i) -> the same, and the thread id, when the gate is open */
 FURROW_TASK_EXTERN(running_peak); /* (gate) -> the most tasks of its kind that ran at once */
 FURROW_TASK_EXTERN(big);          /* (size) -> B of that many bytes */
+FURROW_TASK_EXTERN(big_block);    /* the same, handed over */
+FURROW_TASK_EXTERN(
+    remake); /* (i, s, B) -> [i, s, B with its bits turned round]; dies i times before */
 
 #endif

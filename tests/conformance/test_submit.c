@@ -171,6 +171,162 @@ static void payloads_over_the_limit(void **state) {
     furrow_future_unref(&future);
 }
 
+static furrow_block *filled_block(furrow_executor *pool, size_t size) {
+    furrow_block *block = must(furrow_block_new(pool, size));
+    uint8_t *data = furrow_block_data(block);
+
+    assert_int_equal(furrow_block_size(block), size);
+    assert_int_equal((uintptr_t)data % 64, 0);
+    for (size_t i = 0; i < size; i++) {
+        data[i] = (uint8_t)(i * 2654435761u >> 13);
+    }
+    return block;
+}
+
+/* The future is that of `remake` with a filled block. */
+static void expect_remade(furrow_future *future, int64_t deaths, const char *text, size_t size) {
+    const char *got_text = NULL;
+    const uint8_t *bytes = NULL;
+    size_t got = 0, text_size = 0, wrong = 0;
+    int64_t i = -1;
+
+    assert_ok(
+        furrow_future_result(must(future), 60, "[iSB]", &i, &got_text, &text_size, &bytes, &got));
+    assert_int_equal(i, deaths);
+    assert_int_equal(text_size, strlen(text));
+    assert_memory_equal(got_text, text, text_size);
+    assert_int_equal(got, size);
+    for (size_t k = 0; k < size; k++) {
+        wrong += bytes[k] != (uint8_t) ~(uint8_t)(k * 2654435761u >> 13);
+    }
+    assert_int_equal(wrong, 0);
+    furrow_future_unref(&future);
+}
+
+/* Of every size, behind little and behind so much that it is copied. */
+static void blocks_are_handed_over(void **state) {
+    static const size_t sizes[] = {0, 1, 31, 300, 65000, 65200, 65529, 65536, 1 << 20, 5000003};
+    furrow_executor *pool = conformance_open(2), *other = must(furrow_open("threads:1", NULL));
+    furrow_partial *partial = must(furrow_partial_new(remake, "is", (int64_t)0, "bound"));
+    char text[301];
+    (void)state;
+
+    memset(text, 'x', 300);
+    text[300] = '\0';
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        const char *front = i % 2 == 0 ? "front" : text;
+        furrow_executor *owner = i % 3 == 2 ? other : pool;
+        furrow_block *block = filled_block(owner, sizes[i]);
+        furrow_future *future = furrow_submit(pool, remake, "isH", (int64_t)0, front, &block);
+
+        assert_null(block);
+        expect_remade(future, 0, front, sizes[i]);
+        block = filled_block(pool, sizes[i]);
+        future = furrow_submit_by_name(pool, NULL, "remake", "i, s, H ", (int64_t)0, text, &block);
+        assert_null(block);
+        expect_remade(future, 0, text, sizes[i]);
+        block = filled_block(pool, sizes[i]);
+        future = furrow_submit_partial(pool, NULL, partial, "H", &block);
+        assert_null(block);
+        expect_remade(future, 0, "bound", sizes[i]);
+    }
+    furrow_partial_free(&partial);
+    assert_ok(furrow_close(&other));
+}
+
+static void blocks_from_every_call_of_a_map(void **state) {
+    static const int64_t sizes[] = {10, 70000, 0, 200000, 65536, 65532, 1 << 20};
+    enum { COUNT = sizeof sizes / sizeof sizes[0] };
+    furrow_executor *pool = conformance_open(2);
+    furrow_map_options options = FURROW_MAP_OPTIONS_INIT;
+    (void)state;
+
+    for (options.chunksize = 1; options.chunksize <= 4; options.chunksize++) {
+        furrow_input *input = must(furrow_input_ints(sizes, COUNT));
+        furrow_results *results = must(furrow_map(pool, big_block, &options, &input));
+
+        for (size_t i = 0; i < COUNT; i++) {
+            const uint8_t *bytes = NULL;
+            size_t size = 0;
+
+            assert_ok(furrow_results_next(results, "B", &bytes, &size));
+            assert_int_equal(size, sizes[i]);
+            assert_true(size == 0 || (bytes[0] == 0x5a && bytes[size - 1] == 0x5a));
+        }
+        furrow_results_close(&results);
+    }
+}
+
+static void a_block_that_is_refused_is_as_before(void **state) {
+    static const char *const formats[] = {"H i", "[H]", "?H", "[iH", "HH"};
+    furrow_executor *pool = conformance_open(1);
+    furrow_block *block = filled_block(pool, 100000), *none = NULL;
+    const void *data = furrow_block_data(block);
+    furrow_submit_options wrong = FURROW_SUBMIT_OPTIONS_INIT;
+    (void)state;
+
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        assert_null(furrow_submit(pool, remake, formats[i], &block, &block));
+        assert_int_equal(furrow_last_status(), FURROW_EARGS);
+        assert_true(strlen(furrow_last_error()) > 0);
+    }
+    assert_null(furrow_submit(pool, remake, "H", &none));
+    assert_int_equal(furrow_last_status(), FURROW_EARGS);
+    assert_null(furrow_submit(pool, remake, "H", (furrow_block **)NULL));
+    assert_int_equal(furrow_last_status(), FURROW_EARGS);
+    wrong.priority = 1000;
+    assert_null(furrow_submit_with(pool, &wrong, remake, "H", &block));
+    assert_int_equal(furrow_last_status(), FURROW_EINVAL);
+    assert_null(furrow_block_new(pool, ((size_t)256 << 20) + 1));
+    assert_int_equal(furrow_last_status(), FURROW_ETOOBIG);
+    assert_ptr_equal(furrow_block_data(block), data);
+    furrow_future *future = furrow_submit(pool, remake, "isH", (int64_t)0, "", &block);
+    assert_null(block);
+    expect_remade(future, 0, "", 100000);
+
+    block = filled_block(pool, 100000);
+    none = filled_block(pool, 100000);
+    assert_ok(furrow_shutdown(pool, FURROW_SHUTDOWN_WAIT));
+    assert_null(furrow_submit(pool, remake, "isH", (int64_t)0, "", &block));
+    assert_int_equal(furrow_last_status(), FURROW_ESHUTDOWN);
+    conformance_close();
+    assert_non_null(block);
+    assert_int_equal(((const uint8_t *)furrow_block_data(block))[99999],
+                     (uint8_t)(99999 * 2654435761u >> 13));
+    furrow_block_free(&block);
+    furrow_block_free(&none);
+    assert_null(block);
+}
+
+static void a_block_is_gone_with_a_cancelled_task(void **state) {
+    furrow_executor *pool = conformance_open(1);
+    (void)state;
+
+    furrow_future *held = must(furrow_submit(pool, hold, "si", gate_path(), (int64_t)1));
+    gate_wait_started(1);
+    furrow_block *block = filled_block(pool, 1 << 20);
+    furrow_future *next = must(furrow_submit(pool, remake, "isH", (int64_t)0, "", &block));
+    assert_null(block);
+    assert_true(furrow_future_cancel(next));
+    gate_open();
+    assert_int_equal(result_int(held), 1);
+    furrow_future_unref(&held);
+    furrow_future_unref(&next);
+}
+
+static void a_task_that_is_run_again_finds_its_block(void **state) {
+    furrow_executor *pool = conformance_open(2);
+    (void)state;
+
+    for (int64_t deaths = 1; deaths <= 2; deaths++) {
+        furrow_block *block = filled_block(pool, 1 << 20);
+        furrow_future *future = furrow_submit(pool, remake, "isH", deaths, "again", &block);
+
+        assert_null(block);
+        expect_remade(future, deaths, "again", 1 << 20);
+    }
+}
+
 static void unknown_function(void **state) {
     furrow_executor *pool = conformance_open(1);
     (void)state;
@@ -594,6 +750,11 @@ static const struct conformance_row rows[] = {
     ROW(sixteen_mebibytes, ON_ALL),
     ROW(arguments_that_do_not_fit, ON_ALL),
     ROW(payloads_over_the_limit, ON_ALL),
+    ROW(blocks_are_handed_over, ON_ALL),
+    ROW(blocks_from_every_call_of_a_map, ON_ALL),
+    ROW(a_block_that_is_refused_is_as_before, ON_ALL),
+    ROW(a_block_is_gone_with_a_cancelled_task, ON_ALL),
+    ROW(a_task_that_is_run_again_finds_its_block, ON_WORKERS),
     ROW(unknown_function, ON_ALL),
     ROW(max_workers_below_one_is_invalid, ON_THREADS | ON_PROCESSES),
     ROW(max_workers_defaults_to_the_usable_cpus, ON_THREADS | ON_PROCESSES),

@@ -64,6 +64,24 @@ static bool are_of(const uint8_t *bytes, size_t size, uint64_t seed, bool turned
     return same;
 }
 
+/* Odd forms and the last one get their bytes in a block, and the last one gives one back. */
+enum { FORM_BLOCK = 4, FORMS = 5 };
+
+static int give_block(furrow_task *task, int64_t seed, const uint8_t *bytes, size_t size) {
+    furrow_block *block = furrow_task_block(task, size);
+    int status;
+
+    if (block == NULL) {
+        return FURROW_ENOMEM;
+    }
+    for (size_t i = 0; i < size; i++) {
+        ((uint8_t *)furrow_block_data(block))[i] = (uint8_t)~bytes[i];
+    }
+    status = furrow_task_return(task, "iH", seed, &block);
+    furrow_block_free(&block);
+    return status;
+}
+
 /* (seed, form, bytes) -> the bytes with their bits turned round, in one of several forms */
 static int turn(furrow_task *task) {
     const uint8_t *bytes;
@@ -77,6 +95,9 @@ static int turn(furrow_task *task) {
     }
     if (!are_of(bytes, size, (uint64_t)seed, false)) {
         return furrow_task_fail(task, 1, "the arguments are not what was sent");
+    }
+    if (form == FORM_BLOCK) {
+        return give_block(task, seed, bytes, size);
     }
     turned = malloc(size + 8);
     if (turned == NULL) {
@@ -180,11 +201,21 @@ struct job {
 
 static void submit(furrow_executor *pool, struct job *job, uint64_t seed, size_t size, int form,
                    const furrow_submit_options *options) {
-    uint8_t *bytes = malloc(size + 1);
+    uint8_t *bytes;
 
+    *job = (struct job){NULL, seed, size, form};
+    if (form % 2 == 1 || form == FORM_BLOCK) {
+        furrow_block *block = must(furrow_block_new(pool, size));
+
+        fill(furrow_block_data(block), size, seed);
+        job->future = must(
+            furrow_submit_with(pool, options, turn, "iiH", (int64_t)seed, (int64_t)form, &block));
+        assert_null(block);
+        return;
+    }
+    bytes = malloc(size + 1);
     assert_non_null(bytes);
     fill(bytes, size, seed);
-    *job = (struct job){NULL, seed, size, form};
     job->future = must(
         furrow_submit_with(pool, options, turn, "iiB", (int64_t)seed, (int64_t)form, bytes, size));
     free(bytes);
@@ -237,7 +268,7 @@ static int tear_down(void **state) {
 static void all_sizes_come_back(const char *url) {
     static const size_t sizes[] = {64 * KIB - 20, 64 * KIB - 1, 64 * KIB,    64 * KIB + 1,
                                    100000,        MIB,          5 * MIB + 3, 16 * MIB};
-    enum { SIZES = sizeof sizes / sizeof sizes[0], FORMS = 4 };
+    enum { SIZES = sizeof sizes / sizeof sizes[0] };
     furrow_executor *pool = must(furrow_open(url, NULL));
     struct job jobs[SIZES * FORMS];
 
@@ -301,6 +332,40 @@ static void payloads_are_where_the_option_says(void **state) {
     }
 }
 
+/* A block is in shared memory from the beginning, and submitting it takes no more of that. A copy would: what
+ * is used once is kept as often again. */
+static void a_block_is_the_payload_itself(void **state) {
+    enum { SIZE = 40 << 20 };
+    furrow_executor *pool = must(furrow_open("processes:1", NULL));
+    furrow_block *block = must(furrow_block_new(pool, SIZE));
+    struct job job = {NULL, 5, SIZE, FORM_BLOCK};
+    size_t resident;
+    (void)state;
+    fill(furrow_block_data(block), SIZE, job.seed);
+    (void)maps_now(&resident);
+    assert_in_range(resident, SIZE, SIZE + MIB);
+    job.future =
+        must(furrow_submit(pool, turn, "iiH", (int64_t)job.seed, (int64_t)job.form, &block));
+    (void)maps_now(&resident);
+    assert_in_range(resident, 1, SIZE + MIB);
+    check(&job);
+    furrow_future_unref(&job.future);
+    assert_int_equal(furrow_close(&pool), FURROW_OK);
+}
+
+static void blocks_outlive_their_executor(void **state) {
+    furrow_executor *pool = must(furrow_open("processes:1", NULL));
+    furrow_block *block = must(furrow_block_new(pool, MIB));
+    size_t resident;
+    (void)state;
+    assert_int_equal(furrow_close(&pool), FURROW_OK);
+    assert_true(maps_now(&resident) > 0);
+    fill(furrow_block_data(block), MIB, 1);
+    assert_true(are_of(furrow_block_data(block), MIB, 1, false));
+    furrow_block_free(&block);
+    assert_int_equal(maps_now(&resident), 0);
+}
+
 static void results_outlive_their_executor(void **state) {
     enum { COUNT = 5 };
     furrow_executor *pool = must(furrow_open("processes:2", NULL));
@@ -308,7 +373,7 @@ static void results_outlive_their_executor(void **state) {
     size_t resident;
     (void)state;
     for (unsigned i = 0; i < COUNT; i++) {
-        submit(pool, &jobs[i], i, 2 * MIB, (int)(i % 3), NULL);
+        submit(pool, &jobs[i], i, 2 * MIB, (int)(i % FORMS), NULL);
     }
     assert_int_equal(furrow_close(&pool), FURROW_OK);
     for (unsigned i = 0; i < COUNT; i++) {
@@ -329,7 +394,7 @@ static void replaced_workers_leave_no_memory(void **state) {
     size_t resident, most = 0;
     (void)state;
     for (unsigned i = 0; i < COUNT; i++) {
-        submit(pool, &jobs[i], i, MIB, (int)(i % 4), NULL);
+        submit(pool, &jobs[i], i, MIB, (int)(i % FORMS), NULL);
     }
     for (unsigned i = 0; i < COUNT; i++) {
         check(&jobs[i]);
@@ -385,7 +450,7 @@ static void killed_workers_spoil_nothing(void **state) {
             check(job);
             furrow_future_unref(&job->future);
         }
-        submit(pool, job, i, 64 * KIB + (i * 7919) % 40 * 64 * KIB, (int)(i % 4), &options);
+        submit(pool, job, i, 64 * KIB + (i * 7919) % 40 * 64 * KIB, (int)(i % FORMS), &options);
         if (who == NULL) {
             who = must(furrow_submit_with(pool, &options, own_pid, ""));
         } else if (furrow_future_done(who) && kills < KILLS) {
@@ -475,6 +540,8 @@ int main(int argc, char **argv) {
         TEST(in_too_little_shared_memory_all_sizes_come_back),
         TEST(under_limits_of_the_system_all_sizes_come_back),
         TEST(payloads_are_where_the_option_says),
+        TEST(a_block_is_the_payload_itself),
+        TEST(blocks_outlive_their_executor),
         TEST(results_outlive_their_executor),
         TEST(replaced_workers_leave_no_memory),
         TEST(memory_does_not_grow_with_the_tasks),

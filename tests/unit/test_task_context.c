@@ -754,6 +754,198 @@ static void large_results_of_a_chunk_lie_in_a_row(void **state) {
     task_context_free(context);
 }
 
+/* What the tasks below have been given or have left. */
+static struct {
+    furrow_block *block;
+    const uint8_t *data;
+    size_t size;
+    const char *format;
+    furrow_status status;
+} handed;
+
+/* Returns a block of handed.size bytes by handed.format. */
+static int hand_over(furrow_task *task) {
+    int64_t i = 1;
+    int status;
+
+    handed.block = furrow_task_block(task, handed.size);
+    if (handed.block == NULL) {
+        return (int)furrow_last_status();
+    }
+    handed.data = furrow_block_data(handed.block);
+    memset(furrow_block_data(handed.block), 7, handed.size);
+    if (strcmp(handed.format, "H") == 0) {
+        status = furrow_task_return(task, "H", &handed.block);
+    } else {
+        status = furrow_task_return(task, handed.format, i, &handed.block);
+    }
+    handed.status = (furrow_status)status;
+    return status;
+}
+
+static int hand_over_twice(furrow_task *task) {
+    (void)hand_over(task);
+    return hand_over(task);
+}
+
+static int hand_over_and_change_its_mind(furrow_task *task) {
+    (void)hand_over(task);
+    return furrow_task_return(task, "i", (int64_t)5);
+}
+
+static struct task_outcome run_handing(furrow_task *context, furrow_task_function *function,
+                                       size_t size, const char *format) {
+    static furrow_function named = {"hand_over", NULL, NULL, 0};
+    struct task_call call = {.function = &named, .attempt = 1};
+
+    named.call = function;
+    handed.size = size;
+    handed.format = format;
+    handed.status = FURROW_OK;
+    return task_run(context, &call);
+}
+
+static void expect_sevens(const void *data, size_t size, bool array) {
+    const uint8_t *bytes = NULL;
+    size_t got = 0, wrong = 0;
+    int64_t i = 1;
+
+    assert_int_equal(array ? furrow_unpack(data, size, "[iB]", &i, &bytes, &got)
+                           : furrow_unpack(data, size, "B", &bytes, &got),
+                     FURROW_OK);
+    assert_int_equal(got, handed.size);
+    for (size_t k = 0; k < got; k++) {
+        wrong += bytes[k] != 7;
+    }
+    assert_int_equal(wrong, 0);
+    assert_int_equal(i, 1);
+}
+
+/* With memory of the owner's and with that of malloc. */
+static void a_block_that_is_handed_over_is_the_result_itself(void **state) {
+    static const char *const formats[] = {"H", "iH"};
+    struct store store = {0};
+    struct task_context_config config = {.blob = store_blob, .blob_user = &store};
+    furrow_task *context = task_context_new(&config);
+    (void)state;
+    for (unsigned round = 0; round < 4; round++) {
+        const bool array = round % 2 == 1;
+        struct task_outcome outcome;
+        struct wire_blob *blob;
+
+        store.empty = round >= 2;
+        store.given = NULL;
+        outcome = run_handing(context, hand_over, WIRE_LARGE_BYTES_MIN, formats[array]);
+        assert_int_equal(outcome.kind, WIRE_KIND_VALUE);
+        assert_null(handed.block);
+        assert_int_equal((uintptr_t)handed.data % 64, 0);
+        assert_ptr_equal(outcome.data + outcome.size, handed.data + handed.size);
+        expect_sevens(outcome.data, outcome.size, array);
+        blob = task_detach(context);
+        assert_ptr_equal(blob->data, outcome.data);
+        assert_int_equal(blob->size, outcome.size);
+        assert_true(store.empty || blob == store.given);
+        wire_blob_unref(blob);
+    }
+    task_context_free(context);
+}
+
+static void small_blocks_and_those_of_chunks_are_copied(void **state) {
+    static const furrow_function function = {"hand_over", hand_over, NULL, 0};
+    static const size_t sizes[] = {0, 1, 255, 256, 65000, WIRE_LARGE_BYTES_MIN - 10};
+    struct fixture *fixture = *state;
+    struct task_call call = {.function = &function,
+                             .arguments = "\x92\x90\x90",
+                             .size = 3,
+                             .flags = WIRE_FLAG_CHUNK,
+                             .attempt = 1};
+    struct task_outcome outcome;
+    const void *one = NULL, *two = NULL;
+    size_t one_size = 0, two_size = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        outcome = run_handing(fixture->context, hand_over, sizes[i], "H");
+        assert_null(handed.block);
+        expect_sevens(outcome.data, outcome.size, false);
+        outcome = run_handing(fixture->context, hand_over, sizes[i], "iH");
+        expect_sevens(outcome.data, outcome.size, true);
+    }
+    handed.size = BIG;
+    handed.format = "iH";
+    outcome = task_run(fixture->context, &call);
+    assert_value(outcome, "[[iv][iv]]", &(int64_t){0}, &one, &one_size, &(int64_t){0}, &two,
+                 &two_size);
+    expect_sevens(one, one_size, true);
+    expect_sevens(two, two_size, true);
+}
+
+static void a_block_is_gone_with_the_result_that_it_was(void **state) {
+    struct fixture *fixture = *state;
+    struct task_outcome outcome = run_handing(fixture->context, hand_over_twice, BIG, "H");
+
+    expect_sevens(outcome.data, outcome.size, false);
+    assert_ptr_equal(outcome.data + outcome.size, handed.data + BIG);
+    assert_value(run_handing(fixture->context, hand_over_and_change_its_mind, BIG, "H"), "i",
+                 &(int64_t){0});
+}
+
+static void a_block_that_is_refused_stays_the_tasks(void **state) {
+    static const char *const formats[] = {
+        "i?H",
+        "iHi",
+        "[iH]",
+        "pH",
+        "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[i]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]H", /* one too deep */
+    };
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        struct task_outcome outcome = run_handing(fixture->context, hand_over, BIG, formats[i]);
+
+        assert_int_equal(outcome.kind, WIRE_KIND_ERROR);
+        assert_int_equal(handed.status, formats[i][0] == 'p' ? FURROW_EUNSUPPORTED : FURROW_EARGS);
+        assert_non_null(handed.block);
+        assert_ptr_equal(furrow_block_data(handed.block), handed.data);
+        assert_int_equal(handed.data[BIG - 1], 7);
+        furrow_block_free(&handed.block);
+    }
+    assert_int_equal(run_handing(fixture->context, hand_over, WIRE_PAYLOAD_BYTES_MAX - 4, "H").kind,
+                     WIRE_KIND_ERROR);
+    assert_null(handed.block);
+    assert_int_equal(furrow_last_status(), FURROW_ETOOBIG);
+    furrow_block_free(&handed.block);
+    furrow_block_free(NULL);
+}
+
+static void without_memory_a_block_is_handed_over_or_kept(void **state) {
+    static const size_t sizes[] = {100, 60000, BIG};
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof sizes / sizeof sizes[0]; i++) {
+        bool whole = false;
+
+        for (long n = 0; !whole && n < 100; n++) {
+            struct task_context_config config = {.host = "testhost"};
+            furrow_task *context = task_context_new(&config);
+            struct task_outcome outcome;
+            struct wire_error error;
+
+            fail_alloc_only(n);
+            outcome = run_handing(context, hand_over, sizes[i / 2], i % 2 == 0 ? "H" : "iH");
+            whole = fail_alloc_failed() == 0;
+            fail_alloc_never();
+            if (outcome.kind == WIRE_KIND_VALUE) {
+                assert_null(handed.block);
+                expect_sevens(outcome.data, outcome.size, i % 2 == 1);
+            } else {
+                assert_false(whole);
+                assert_true(wire_error_decode(outcome.data, outcome.size, &error));
+                assert_int_equal(error.code, FURROW_ENOMEM);
+                furrow_block_free(&handed.block);
+            }
+            task_context_free(context);
+        }
+        assert_true(whole);
+    }
+}
+
 static void an_ordinary_task_allocates_nothing(void **state) {
     struct fixture *fixture = *state;
     struct task_call call = {.function = F(join), .attempt = 1};
@@ -849,6 +1041,11 @@ int main(void) {
         TEST(a_large_outcome_is_detached_without_a_copy),
         cmocka_unit_test(a_large_outcome_is_put_where_the_owner_says),
         cmocka_unit_test(large_results_of_a_chunk_lie_in_a_row),
+        cmocka_unit_test(a_block_that_is_handed_over_is_the_result_itself),
+        TEST(small_blocks_and_those_of_chunks_are_copied),
+        TEST(a_block_is_gone_with_the_result_that_it_was),
+        TEST(a_block_that_is_refused_stays_the_tasks),
+        cmocka_unit_test(without_memory_a_block_is_handed_over_or_kept),
         TEST(an_ordinary_task_allocates_nothing),
         TEST(without_memory_a_task_has_an_error_or_its_value),
         TEST(a_context_that_can_not_be_made_leaves_nothing),

@@ -116,6 +116,92 @@ static void arguments_of_all_sizes_arrive(void **state) {
     free(bytes);
 }
 
+/* (p, B) -> [whether the bytes are where the pointer says, where the block is that follows, B] */
+static int look_where(furrow_task *task) {
+    const void *where, *bytes;
+    furrow_block *block;
+    size_t size;
+
+    if (furrow_task_args(task, "pB", &where, &bytes, &size) != FURROW_OK) {
+        return FURROW_EARGS;
+    }
+    block = furrow_task_block(task, size);
+    if (block == NULL) {
+        return FURROW_ENOMEM;
+    }
+    memcpy(furrow_block_data(block), bytes, size);
+    return furrow_task_return(task, "bpH", where == bytes, furrow_block_data(block), &block);
+}
+FURROW_TASK(look_where);
+
+/* Also with options whose tasks are not plain. */
+static void blocks_stay_where_they_are(void **state) {
+    furrow_submit_options options = FURROW_SUBMIT_OPTIONS_INIT;
+
+    (void)state;
+    open_pool("threads:2");
+    for (int round = 0; round < 3; round++) {
+        furrow_block *block = furrow_block_new(pool, 1 << 20);
+        furrow_future *future;
+        void *back = NULL;
+        const void *bytes = NULL;
+        size_t size = 0;
+        bool same = false;
+
+        options.run_timeout = round == 1 ? 100 : -1;
+        options.retries = round == 2;
+        assert_non_null(block);
+        memset(furrow_block_data(block), 'z', 1 << 20);
+        future =
+            furrow_submit_with(pool, &options, look_where, "pH", furrow_block_data(block), &block);
+        assert_non_null(future);
+        assert_null(block);
+        assert_int_equal(furrow_future_result(future, 20, "[bpB]", &same, &back, &bytes, &size),
+                         FURROW_OK);
+        assert_true(same);
+        assert_ptr_equal(back, bytes);
+        assert_int_equal(size, 1 << 20);
+        assert_int_equal(((const char *)bytes)[size - 1], 'z');
+        furrow_future_unref(&future);
+    }
+}
+
+static void handing_over_without_memory_keeps_the_block(void **state) {
+    static const size_t sizes[] = {10, 1000, 100000};
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        bool whole = false;
+
+        for (long n = 0; !whole; n++) {
+            furrow_block *block;
+            furrow_future *future = NULL;
+
+            open_pool("threads:1");
+            fail_alloc_only(n);
+            block = furrow_block_new(pool, sizes[i]);
+            if (block != NULL) {
+                memset(furrow_block_data(block), 1, sizes[i]);
+                future = furrow_submit(pool, front_count_arguments, "sH", "front", &block);
+                assert_true((future == NULL) == (block != NULL));
+            }
+            whole = !fail_alloc_failed();
+            fail_alloc_never();
+            if (future == NULL) {
+                assert_true(furrow_last_status() == FURROW_ENOMEM ||
+                            furrow_last_status() == FURROW_ESYSTEM);
+            } else {
+                int64_t count = 0;
+
+                assert_int_equal(furrow_future_result(future, 20, "i", &count), FURROW_OK);
+                assert_int_equal(count, 2);
+            }
+            furrow_block_free(&block);
+            furrow_future_unref(&future);
+            assert_int_equal(furrow_close(&pool), FURROW_OK);
+        }
+    }
+}
+
 static void arguments_over_the_limit_are_refused(void **state) {
     size_t size = (size_t)257 << 20;
     char *bytes = calloc(1, size);
@@ -1272,6 +1358,8 @@ int main(void) {
         TEST(submit_returns_before_the_task_runs),
         TEST(arguments_of_all_kinds_arrive),
         TEST(arguments_of_all_sizes_arrive),
+        TEST(blocks_stay_where_they_are),
+        TEST(handing_over_without_memory_keeps_the_block),
         TEST(arguments_over_the_limit_are_refused),
         TEST(falsy_results_arrive_as_they_are),
         TEST(a_failed_task_tells_why_and_where),
