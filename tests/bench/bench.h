@@ -72,9 +72,11 @@ size_t bench_resident_bytes(pid_t pid);
 void bench_settle(pid_t pid);
 
 /* The tasks. */
-FURROW_TASK_EXTERN(bench_noop);  /* (i) -> i */
-FURROW_TASK_EXTERN(bench_echo);  /* (B) -> B */
-FURROW_TASK_EXTERN(bench_spin);  /* (iterations) -> i: bench_work of tests/bench/work.h */
+FURROW_TASK_EXTERN(bench_noop);         /* (i) -> i */
+FURROW_TASK_EXTERN(bench_echo);         /* (B) -> B */
+FURROW_TASK_EXTERN(bench_remake);       /* (B) -> B: bench_turn of tests/bench/work.h */
+FURROW_TASK_EXTERN(bench_remake_block); /* the same, handed over */
+FURROW_TASK_EXTERN(bench_spin);         /* (iterations) -> i: bench_work of tests/bench/work.h */
 FURROW_TASK_EXTERN(bench_gate);  /* (path) -> i, waits until the file is gone, 60 s at most */
 FURROW_TASK_EXTERN(bench_trace); /* (nanoseconds) -> began, ended (monotonic ns), pid */
 

@@ -150,6 +150,90 @@ static double echo_bandwidth(const struct bench_case *self) {
     return rate < 0 ? rate : rate * (double)self->parameter / 1e9;
 }
 
+/* Payloads that are made for each task, read and made anew by it, and read: in memory of the program and
+ * of the task, from where they are copied, or in blocks that are handed over. */
+static furrow_future *submit_made(furrow_executor *executor, int64_t i, uint8_t *own, size_t size) {
+    furrow_block *block;
+    furrow_future *future;
+
+    if (own != NULL) {
+        memset(own, (int)(i & 0x7f), size);
+        return furrow_submit(executor, bench_remake, "B", own, size);
+    }
+    block = furrow_block_new(executor, size);
+    if (block == NULL) {
+        return NULL;
+    }
+    memset(furrow_block_data(block), (int)(i & 0x7f), size);
+    future = furrow_submit(executor, bench_remake_block, "H", &block);
+    furrow_block_free(&block);
+    return future;
+}
+
+static bool read_made(furrow_future *future, int64_t i, size_t size) {
+    uint64_t sum = 0, wanted = (uint64_t)(uint8_t) ~(i & 0x7f) * size;
+    const void *back;
+    size_t got = 0;
+
+    if (furrow_future_result(future, -1, "B", &back, &got) != FURROW_OK || got != size) {
+        return false;
+    }
+    for (size_t k = 0; k < size; k++) {
+        sum += ((const uint8_t *)back)[k];
+    }
+    return sum == wanted;
+}
+
+static double made_bandwidth_of(const struct bench_case *self, uint8_t *own) {
+    enum { WINDOW = 16 };
+    size_t size = (size_t)self->parameter;
+    int64_t count = bench_count(self->count);
+    furrow_future *futures[WINDOW] = {NULL};
+    double rate = -1, start = 0;
+    struct bench_pool pool;
+    bool good = true;
+
+    if (!bench_open(&pool, self->url, WORKERS)) {
+        return -1;
+    }
+    for (int64_t i = -WINDOW; good && i < count + WINDOW; i++) {
+        furrow_future **slot = &futures[(i + WINDOW) % WINDOW];
+        if (*slot != NULL) {
+            good = read_made(*slot, i - WINDOW, size);
+            furrow_future_unref(slot);
+        }
+        if (i == 0) {
+            start = bench_now();
+        }
+        if (good && i < count) {
+            *slot = submit_made(pool.executor, i, own, size);
+            good = *slot != NULL;
+        }
+    }
+    if (good) {
+        rate = (double)count * (double)size / (bench_now() - start) / 1e9;
+    } else {
+        bench_complain("made payloads");
+    }
+    for (int64_t i = 0; i < WINDOW; i++) {
+        furrow_future_unref(&futures[i]);
+    }
+    bench_close(&pool);
+    return rate;
+}
+
+static double hand_over_bandwidth(const struct bench_case *self) {
+    return made_bandwidth_of(self, NULL);
+}
+
+static double made_bandwidth(const struct bench_case *self) {
+    uint8_t *own = malloc((size_t)self->parameter);
+    double rate = own == NULL ? -1 : made_bandwidth_of(self, own);
+
+    free(own);
+    return rate;
+}
+
 const struct bench_case bench_rate_cases[] = {
     {"threads.noop", "tasks/s", noop_rate, "threads", 1000000, 0},
     {"processes.noop", "tasks/s", noop_rate, "processes", 1000000, 0},
@@ -172,6 +256,12 @@ const struct bench_case bench_rate_cases[] = {
     {"tcp.echo_1mib", "GB/s", echo_bandwidth, "tcp", 2000, 1 << 20},
     {"tcp_curve.echo_1mib", "GB/s", echo_bandwidth, "tcp_curve", 2000, 1 << 20},
     {"tcp.echo_16mib", "GB/s", echo_bandwidth, "tcp", 150, 16 << 20},
+    {"processes.made_1mib", "GB/s", made_bandwidth, "processes", 2000, 1 << 20},
+    {"processes.hand_over_1mib", "GB/s", hand_over_bandwidth, "processes", 2000, 1 << 20},
+    {"processes.made_16mib", "GB/s", made_bandwidth, "processes", 150, 16 << 20},
+    {"processes.hand_over_16mib", "GB/s", hand_over_bandwidth, "processes", 150, 16 << 20},
+    {"tcp.made_1mib", "GB/s", made_bandwidth, "tcp", 2000, 1 << 20},
+    {"tcp.hand_over_1mib", "GB/s", hand_over_bandwidth, "tcp", 2000, 1 << 20},
     {"processes.workers_1", "tasks/s", noop_rate, "processes", 1000000, 1},
     {"processes.workers_2", "tasks/s", noop_rate, "processes", 1000000, 2},
     {"processes.workers_4", "tasks/s", noop_rate, "processes", 1000000, 4},

@@ -1,6 +1,7 @@
 #include "tests/bench/bench.h"
 #include "tests/bench/work.h"
 
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +22,47 @@ static int bench_echo(furrow_task *task) {
         return FURROW_EARGS;
     }
     return furrow_task_return_packed(task, bytes, size);
+}
+
+/* Both read all of the payload and make another as large, of other bytes. */
+static int bench_remake(furrow_task *task) {
+    static _Thread_local uint8_t *made; /* kept from task to task, as a program would */
+    static _Thread_local size_t room;
+    const void *bytes;
+    size_t size;
+
+    if (furrow_task_args(task, "B", &bytes, &size) != FURROW_OK) {
+        return FURROW_EARGS;
+    }
+    if (size > room) {
+        free(made);
+        made = malloc(size);
+        room = made == NULL ? 0 : size;
+    }
+    if (size > room) {
+        return FURROW_ENOMEM;
+    }
+    bench_turn(made, bytes, size);
+    return furrow_task_return(task, "B", made, size);
+}
+
+static int bench_remake_block(furrow_task *task) {
+    furrow_block *block;
+    const void *bytes;
+    size_t size;
+    int status;
+
+    if (furrow_task_args(task, "B", &bytes, &size) != FURROW_OK) {
+        return FURROW_EARGS;
+    }
+    block = furrow_task_block(task, size);
+    if (block == NULL) {
+        return FURROW_ENOMEM;
+    }
+    bench_turn(furrow_block_data(block), bytes, size);
+    status = furrow_task_return(task, "H", &block);
+    furrow_block_free(&block);
+    return status;
 }
 
 static int bench_spin(furrow_task *task) {
@@ -69,6 +111,8 @@ static int bench_trace(furrow_task *task) {
 
 FURROW_TASK(bench_noop);
 FURROW_TASK(bench_echo);
+FURROW_TASK(bench_remake);
+FURROW_TASK(bench_remake_block);
 FURROW_TASK(bench_spin);
 FURROW_TASK(bench_gate);
 FURROW_TASK(bench_trace);

@@ -4,6 +4,7 @@
 #ifndef BENCH_WORK_H
 #define BENCH_WORK_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 static inline uint64_t bench_work(uint64_t iterations) {
@@ -15,6 +16,13 @@ static inline uint64_t bench_work(uint64_t iterations) {
         state ^= state << 17;
     }
     return state;
+}
+
+/* bench_turn makes bytes of others: each with its bits turned round. */
+static inline void bench_turn(uint8_t *made, const uint8_t *bytes, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        made[i] = (uint8_t)~bytes[i];
+    }
 }
 
 /* bench_work_peak measures how many iterations a second `processes` (at most 16) processes do together
