@@ -12,6 +12,7 @@
 
 #include "base/entropy.h"
 #include "base/log.h"
+#include "base/malloc.h"
 #include "base/notify.h"
 #include "broker/door.h"
 #include "broker/options.h"
@@ -312,6 +313,7 @@ int main(int argc, char **argv) {
     }
     program.log.level = program.options.log_level;
     program.log_user.format = program.options.log_format;
+    base_malloc_expect_messages();
     code = prepare(&program) && serve_metrics(&program) ? serve(&program) : EXIT_RUNTIME;
     broker_metrics_stop(program.server);
     broker_metrics_free(program.metrics);

@@ -214,8 +214,6 @@ bool engine_inboxes_empty(struct engine *engine);
 uint64_t engine_deadline(const struct engine *engine);
 /* engine_load counts unfinished tasks; those that still wait to be given to the core count as one. */
 unsigned engine_load(const struct engine *engine);
-/* engine_prepare_memory is called once by the I/O thread. */
-void engine_prepare_memory(void);
 /* engine_step steps the client's core and carries out what it says. Not from inside itself: callbacks
  * run there. */
 void engine_step(struct engine *engine, const struct client_event *event);

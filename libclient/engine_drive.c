@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/futex.h"
+#include "base/malloc.h"
 #include "libclient/executor_private.h"
 
 /* Who drives: engine.h has the states and why nothing is left lying between them. */
@@ -236,7 +237,7 @@ void *engine_run(void *user) {
     struct epoll_event events[EVENTS];
 
     current_engine = engine;
-    engine_prepare_memory();
+    base_malloc_expect_messages();
     while (drive_all(engine)) {
         leave(engine, false);
         look_out(engine);

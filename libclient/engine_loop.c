@@ -3,7 +3,6 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -321,14 +320,4 @@ uint64_t engine_deadline(const struct engine *engine) {
     uint64_t transport_ns = engine->transport->deadline(engine);
 
     return transport_ns < client_ns ? transport_ns : client_ns;
-}
-
-/* Messages are blocks of some 100 KB that come and go. Where that is all a thread allocates, the C
- * library gives the memory back to the system each time and gets it anew, at the price of page faults
- * and interruptions of all processors. It learns from a larger block that has come and gone (untouched,
- * it costs two system calls) that such sizes are usual here. */
-void engine_prepare_memory(void) {
-    void *volatile block = malloc((size_t)4 << 20);
-
-    free(block);
 }
