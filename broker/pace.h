@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define BROKER_PACE_MESSAGE_NS (40 * UINT64_C(1000))
-#define BROKER_PACE_GRAIN_NS   (100 * UINT64_C(1000))
+#define BROKER_PACE_GRAIN_NS   (200 * UINT64_C(1000))
 #define BROKER_PACE_TASKS      4096u
 /* So that sums don't overflow, whatever a worker says. */
 #define BROKER_PACE_MEAN_MAX_NS (3600 * UINT64_C(1000000000))
