@@ -97,6 +97,19 @@ static void end_grants_of(struct sim *sim, const struct sim_endpoint *worker) {
     }
 }
 
+/* A client begins anew, perhaps since a HELLO of old came late: the broker gives up what it has of it, and
+ * need not wait for the workers before it takes the same tasks again. */
+static void end_grants_for(struct sim *sim, const struct sim_endpoint *client) {
+    struct sim_grant *grant;
+    uint32_t at = 0;
+
+    while ((grant = next_live(sim, &at)) != NULL) {
+        if (&sim_client_at(sim, grant->task->client)->end == client) {
+            grant->live = false;
+        }
+    }
+}
+
 void sim_model_forgotten(struct sim *sim, uint64_t address) {
     struct sim_endpoint *end = sim_endpoint_of(sim, address);
 
@@ -288,6 +301,7 @@ void sim_model_broker_sends(struct sim *sim, struct sim_endpoint *end,
             sim->counts.resumed++;
         } else {
             sim->counts.anew++;
+            end_grants_for(sim, end);
             end->top_seq[SIM_FROM_BROKER] = welcome.received;
             end->told_base = welcome.received;
         }

@@ -571,6 +571,19 @@ static void lose_interest(struct swarm *swarm) {
 #define AGAIN_CANCELS 50u
 #define AGAIN_YES     10u /* so many at least have not begun yet */
 
+/* Whether a broker may still have a task that takes its worker, and others with it, along: also one whose
+ * client has died. */
+static bool has_crashers(const struct sim *sim) {
+    for (uint64_t i = 0; i < sim_task_count(sim); i++) {
+        const struct sim_task *task = sim_task_at(sim, i);
+
+        if (task->job.crash_runs > 0 && !task->over) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* When all is over the cluster must be as good as new: what is submitted runs soon, and what is
  * cancelled before it starts does not. */
 static void try_once_more(struct swarm *swarm) {
@@ -578,11 +591,13 @@ static void try_once_more(struct swarm *swarm) {
     uint64_t first = sim_task_count(sim);
     uint32_t client = some_client(swarm);
     uint32_t cancelled = 0;
+    bool calm;
 
     if (client == sim_client_count(sim)) {
         client = sim_add_client(sim);
     }
     sim_run_for(sim, 5 * SIM_SECOND);
+    calm = !has_crashers(sim);
     for (uint32_t i = 0; i < AGAIN_TASKS; i++) {
         sim_submit(sim, client, .work_us = 20000);
     }
@@ -597,12 +612,13 @@ static void try_once_more(struct swarm *swarm) {
         struct sim_task *task = sim_task_at(sim, i);
 
         cancelled += task->state == SIM_CANCELLED ? 1 : 0;
-        if (task->state != SIM_CANCELLED && (task->kind != WIRE_KIND_VALUE || task->starts != 1)) {
+        if (task->state != SIM_CANCELLED &&
+            (task->kind != WIRE_KIND_VALUE || (calm && task->starts != 1))) {
             sim_fail(sim, "#%u: kind %d, %u starts, in a cluster without faults", (unsigned)i,
                      (int)task->kind, task->starts);
         }
     }
-    if (cancelled < AGAIN_YES) {
+    if (calm && cancelled < AGAIN_YES) {
         sim_fail(sim, "only %u cancels of %u said yes", cancelled, AGAIN_CANCELS);
     }
 }
