@@ -1,5 +1,5 @@
-/* SUBMIT. Almost all tasks are new, without a deadline, in their first attempt: for these there is a short way, which counts
- * what it did once for a run of them. */
+/* SUBMIT. Almost all tasks are new, without a deadline, in their first attempt: for these there is a
+ * short way, which counts what it did once for a run of them. */
 #include "broker/client.h"
 
 #include "broker/claims.h"
